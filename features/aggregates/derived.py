@@ -1,0 +1,53 @@
+"""Features computed from closed ones: shares of all, buy-again, same category. What trees are slow to learn alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from features.aggregates.kinds import Floats
+
+BUY_AGAIN_STRENGTH = 5.0
+"""Orders' worth of popularity in the smoothed buy-again share."""
+
+DERIVED = (
+    "candidate__order_completed__share_7d",
+    "candidate__product_viewed__share_7d",
+    "candidate__order_completed__trend",
+    "pair__order_completed__buy_again",
+    "pair__order_completed__own_share",
+    "pair__product_viewed__same_category",
+)
+"""Names of what `derive` returns."""
+
+_BOUGHT = "customer__order_completed__history_128"
+_ORDERS = "candidate__order_completed__decayed_7d"
+_VIEWS = "candidate__product_viewed__decayed_7d"
+
+
+def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Floats) -> dict[str, Floats]:
+    """Derived features of `closed` (rows,), given the closed row that counts everything and each row's category digest.
+
+    `totals` are the candidate features of declared.TOTAL, spread to the rows.
+    """
+    share = _share(closed, totals, _ORDERS)
+    total = closed[f"{_BOUGHT}_total"]
+    smoothed = (closed[f"{_BOUGHT}_count"] + BUY_AGAIN_STRENGTH * share) / (total + BUY_AGAIN_STRENGTH)
+    last = closed["customer__product_viewed_category__last"]
+    return {
+        "candidate__order_completed__share_7d": share,
+        "candidate__product_viewed__share_7d": _share(closed, totals, _VIEWS),
+        "candidate__order_completed__trend": np.log(
+            (closed[_ORDERS] + 1.0) / (closed["candidate__order_completed__decayed_60d"] + 1.0)
+        ),
+        "pair__order_completed__buy_again": smoothed,
+        "pair__order_completed__own_share": closed[f"{_BOUGHT}_count"] / (total + 1.0),
+        "pair__product_viewed__same_category": np.where(last > 0, (last == category).astype(float), np.nan),
+    }
+
+
+def _share(closed: dict[str, Floats], totals: dict[str, Floats], name: str) -> Floats:
+    total: Floats = totals[name]
+    return np.divide(closed[name], total, out=np.zeros_like(total), where=total > 0)

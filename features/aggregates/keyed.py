@@ -1,0 +1,228 @@
+"""The kinds of aggregate with keys: one bounded table a state, one value per candidate when closed.
+
+A state is `Table(head, rows)`: floats of its own, and floats per key. Keys are digests, or hop numbers for Window.
+"""
+
+from __future__ import annotations
+
+from math import inf, log2
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+import numpy as np
+
+from features.aggregates.kinds import decay, fade, since, span
+
+if TYPE_CHECKING:
+    from features.aggregates.kinds import Floats
+
+
+class Table(msgspec.Struct):
+    """The state of a keyed kind."""
+
+    head: list[float]
+    rows: dict[int, list[float]]
+
+
+class KeyedKind(msgspec.Struct, frozen=True):
+    """What every keyed kind answers: `slots` floats in the head, `columns` floats a key."""
+
+    slots: ClassVar[int]
+    columns: ClassVar[int]
+    outputs: ClassVar[tuple[str, ...]]
+    categorical: ClassVar[bool] = False
+
+    @property
+    def slug(self) -> str:
+        raise NotImplementedError
+
+    def empty(self) -> Table:
+        return Table([0.0] * self.slots, {})
+
+    def update(self, state: Table, time: float, amount: float, keys: tuple[int, ...]) -> None:
+        """Take in one event at `time` that named `keys` (a category as often as the event has items in it)."""
+        raise NotImplementedError
+
+    def merge(self, a: Table, b: Table) -> Table:
+        raise NotImplementedError
+
+    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
+        """head (n, slots), rows (n, columns) of the key asked for (zeros if absent), now (n,) -> an (n,) array each."""
+        raise NotImplementedError
+
+
+class Affinity(KeyedKind, frozen=True):
+    """Which keys a customer's events went to: per key the decayed count and its smoothed share of all.
+
+    Beyond `bound` keys the one with the smallest decayed count is dropped; its share of the total stays. A key just
+    named is spared, else a table of strong keys would never let a new favourite in.
+
+    >>> kind = Affinity(10.0); state = kind.empty()
+    >>> kind.update(state, 100.0, 1.0, (7,)); kind.update(state, 100.0, 1.0, (8,)); kind.update(state, 100.0, 1.0, (7,))
+    >>> level, share = kind.close(np.array([state.head]), np.array([state.rows[7]]), np.array([110.0]))
+    >>> float(level[0]), float(share[0])
+    (1.0, 0.4)
+    """
+
+    slots = 2
+    columns = 2
+    outputs = ("level", "share")
+    half_life: float
+    bound: int = 32
+    strength: float = 1.0
+
+    @property
+    def slug(self) -> str:
+        return f"affinity_{span(self.half_life)}"
+
+    def update(self, state: Table, time: float, amount: float, keys: tuple[int, ...]) -> None:
+        head, rows = state.head, state.rows
+        for key in keys:
+            head[0], head[1] = decay(head[0], head[1], amount, time, self.half_life)
+            row = rows.get(key)
+            if row is None:
+                rows[key] = [amount, time]
+            else:
+                row[0], row[1] = decay(row[0], row[1], amount, time, self.half_life)
+        self._prune(state, keys)
+
+    def _prune(self, state: Table, spared: tuple[int, ...] = ()) -> None:
+        rows, half_life = state.rows, self.half_life
+        while len(rows) > self.bound:
+            # The logarithm of a decayed count, as of time 0, compares at any instant.
+            named = () if len(spared) >= self.bound else spared
+            del rows[
+                min(
+                    (log2(value) + time / half_life if value > 0 else -inf, key)
+                    for key, (value, time) in rows.items()
+                    if key not in named
+                )[1]
+            ]
+
+    def merge(self, a: Table, b: Table) -> Table:
+        merged = Table(_sum(a.head, b.head, self.half_life), {key: list(row) for key, row in a.rows.items()})
+        for key, row in b.rows.items():
+            mine = merged.rows.get(key)
+            merged.rows[key] = list(row) if mine is None else _sum(mine, row, self.half_life)
+        self._prune(merged)
+        return merged
+
+    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
+        level = fade(rows[:, 0], rows[:, 1], now, self.half_life)
+        total = fade(head[:, 0], head[:, 1], now, self.half_life)
+        return level, level / (total + self.strength)
+
+
+def _sum(a: list[float], b: list[float], half_life: float) -> list[float]:
+    return list(decay(a[0], a[1], b[0], b[1], half_life))
+
+
+class Transition(Affinity, frozen=True):
+    """What follows what, kept on the item before: as Affinity, keyed by the item after."""
+
+    bound: int = 64
+
+    @property
+    def slug(self) -> str:
+        return f"transition_{span(self.half_life)}"
+
+
+class History(KeyedKind, frozen=True):
+    """A customer's own events with each candidate: count, seconds since the last, and events since then.
+
+    The head counts all events, so a share is count / total. Beyond `bound` keys the longest unseen is dropped.
+
+    >>> kind = History(); state = kind.empty()
+    >>> kind.update(state, 100.0, 1.0, (7, 8)); kind.update(state, 160.0, 1.0, (8,))
+    >>> [float(x[0]) for x in kind.close(np.array([state.head]), np.array([state.rows[7]]), np.array([200.0]))]
+    [1.0, 2.0, 100.0, 1.0]
+    """
+
+    slots = 1
+    columns = 3
+    outputs = ("count", "total", "recency", "since")
+    bound: int = 128
+
+    @property
+    def slug(self) -> str:
+        return f"history_{self.bound}"
+
+    def update(self, state: Table, time: float, amount: float, keys: tuple[int, ...]) -> None:
+        state.head[0] += 1.0
+        for key in keys:
+            row = state.rows.get(key)
+            if row is None:
+                state.rows[key] = [amount, time, state.head[0]]
+            else:
+                row[0] += amount
+                row[1] = max(row[1], time)
+                row[2] = state.head[0]
+        self._prune(state)
+
+    def _prune(self, state: Table) -> None:
+        while len(state.rows) > self.bound:
+            del state.rows[min((time, number, key) for key, (_, time, number) in state.rows.items())[2]]
+
+    def merge(self, a: Table, b: Table) -> Table:
+        """Counts add and the latest time wins; "events since" counts each side's later events (within the other's)."""
+        total = a.head[0] + b.head[0]
+        merged = Table([total], {})
+        for key in a.rows.keys() | b.rows.keys():
+            sides = [(side.rows[key], side.head[0]) for side in (a, b) if key in side.rows]
+            later = min(events - row[2] for row, events in sides)
+            merged.rows[key] = [sum(row[0] for row, _ in sides), max(row[1] for row, _ in sides), total - later]
+        self._prune(merged)
+        return merged
+
+    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
+        seen = rows[:, 0] > 0
+        return (
+            rows[:, 0],
+            head[:, 0],
+            since(rows[:, 1], now),
+            np.where(seen, head[:, 0] - rows[:, 2], np.nan),
+        )
+
+
+class Window(KeyedKind, frozen=True):
+    """A count in the last `length` seconds, in hops: the head of the window is exact, its tail rounded up to a hop.
+
+    >>> kind = Window(3600.0, 600.0); state = kind.empty()
+    >>> kind.update(state, 50.0, 1.0, ()); kind.update(state, 1900.0, 1.0, ()); sorted(state.rows)
+    [0, 3]
+    """
+
+    slots = 0
+    columns = 1
+    outputs = ("",)
+    length: float
+    hop: float
+
+    @property
+    def slug(self) -> str:
+        return f"count_{span(self.length)}"
+
+    def oldest(self, now: Floats) -> Floats:
+        """The first hop that still counts at `now`."""
+        return np.floor((now - self.length) / self.hop)
+
+    def update(self, state: Table, time: float, amount: float, keys: tuple[int, ...]) -> None:
+        hop = int(time // self.hop)
+        row = state.rows.get(hop)
+        if row is not None:
+            row[0] += amount
+            return
+        state.rows[hop] = [amount]
+        self._prune(state)
+
+    def _prune(self, state: Table) -> None:
+        oldest = max(state.rows, default=0) - int(-(-self.length // self.hop)) - 1
+        for hop in [hop for hop in state.rows if hop < oldest]:
+            del state.rows[hop]
+
+    def merge(self, a: Table, b: Table) -> Table:
+        merged = Table([], {hop: list(row) for hop, row in a.rows.items()})
+        for hop, row in b.rows.items():
+            merged.rows.setdefault(hop, [0.0])[0] += row[0]
+        self._prune(merged)
+        return merged

@@ -1,0 +1,112 @@
+"""One entity's states in memory, and their packed form: a list of floats and a list of ids (DESIGN: typed lists).
+
+Packed, each aggregate in the order of its declaration: its head's floats; a keyed one adds to the ids its number of
+keys and the keys in ascending order, and to the floats one run per column in that order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from features.aggregates.declared import VIEWS, Aggregate
+from features.aggregates.keyed import KeyedKind, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+State = list[float] | Table
+
+
+class Row(msgspec.Struct):
+    """The live states of one entity."""
+
+    text: str
+    """The entity's id."""
+    applied: int
+    """Arrival of the last event in it, in microseconds; 0 for none."""
+    states: list[State]
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How a view's aggregates stand in the packed lists."""
+
+    view: str
+    aggregates: tuple[Aggregate, ...]
+    version: str
+    """Digest of the declarations: part of the stored fields' names, so that stale states are never misread."""
+
+    @property
+    def numbers(self) -> str:
+        return f"numbers_{self.version}"
+
+    @property
+    def ids(self) -> str:
+        return f"ids_{self.version}"
+
+
+def lay_out(view: str, aggregates: tuple[Aggregate, ...]) -> Layout:
+    described = repr([(a.name, a.events, a.kind, a.value, a.key) for a in aggregates])
+    return Layout(view, aggregates, hashlib.blake2b(described.encode(), digest_size=4).hexdigest())
+
+
+LAYOUTS: dict[str, Layout] = {view: lay_out(view, aggregates) for view, aggregates in VIEWS.items()}
+
+
+def blank(layout: Layout, text: str) -> Row:
+    """The row of an entity without events."""
+    return Row(text, 0, [aggregate.kind.empty() for aggregate in layout.aggregates])
+
+
+def pack(row: Row) -> tuple[list[float], list[int]]:
+    """The row's packed lists (numbers, ids)."""
+    numbers: list[float] = []
+    ids: list[int] = []
+    for state in row.states:
+        if isinstance(state, Table):
+            numbers += state.head
+            keys = sorted(state.rows)
+            ids.append(len(keys))
+            ids += keys
+            if keys:
+                for column in zip(*[state.rows[key] for key in keys], strict=True):
+                    numbers += column
+        else:
+            numbers += state
+    return numbers, ids
+
+
+def unpack(layout: Layout, text: str, applied: int, numbers: Sequence[float], ids: Sequence[int]) -> Row:
+    """The row of packed lists. Raises ValueError if they do not follow the layout."""
+    states: list[State] = []
+    at = key_at = 0
+    try:
+        for aggregate in layout.aggregates:
+            kind = aggregate.kind
+            head = list(numbers[at : at + kind.slots])
+            at += kind.slots
+            if not isinstance(kind, KeyedKind):
+                states.append(head)
+                continue
+            count = ids[key_at]
+            keys = ids[key_at + 1 : key_at + 1 + count]
+            key_at += 1 + count
+            columns = [numbers[at + c * count : at + (c + 1) * count] for c in range(kind.columns)]
+            at += kind.columns * count
+            states.append(Table(head, dict(zip(keys, map(list, zip(*columns, strict=True)), strict=True))))
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{layout.view} of {text!r}: packed lists are too short for the layout") from error
+    if at != len(numbers) or key_at != len(ids):
+        raise ValueError(f"{layout.view} of {text!r}: packed lists do not end where the layout does")
+    return Row(text, applied, states)
+
+
+def merge(layout: Layout, a: Row, b: Row) -> Row:
+    """The row that would have come of both rows' events; commutes but for the text, which is `a`'s."""
+    states = [
+        aggregate.kind.merge(mine, theirs)  # type: ignore[arg-type]  # a state is of its aggregate's kind
+        for aggregate, mine, theirs in zip(layout.aggregates, a.states, b.states, strict=True)
+    ]
+    return Row(a.text, max(a.applied, b.applied), states)

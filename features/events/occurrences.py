@@ -1,0 +1,84 @@
+"""What features look at in an event: its name, its time, the candidates in it and their amounts.
+
+Refuses nothing: a property of the wrong type counts as absent, since intake keeps properties as they came.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from features.events.schema import Event, Page, Screen, Track
+from features.ids import digest
+
+LONGEST_ID = 256
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One candidate or product named by an event."""
+
+    text: str
+    id: int
+    """`digest` of the text."""
+    category: int
+    """`digest` of the category's name; `ids.NOTHING` if none was given."""
+    quantity: float = 1.0
+    price: float = 0.0
+
+
+class Occurrence(msgspec.Struct, frozen=True):
+    """One event as the aggregates see it; `time` in seconds since the epoch."""
+
+    name: str
+    time: float
+    items: tuple[Item, ...] = ()
+    """Each candidate once, in the order of first mention."""
+    revenue: float = 0.0
+
+
+def number(value: Any) -> float:
+    """A finite float of a JSON value (numeric text included), else 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return 0.0
+    try:
+        parsed = float(value)
+    except (ValueError, OverflowError):
+        return 0.0
+    return parsed if math.isfinite(parsed) else 0.0
+
+
+def identifier(value: Any) -> str:
+    """An id of a JSON value (numbers become text), else the empty text."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_ID else ""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def read(event: Event) -> Occurrence | None:
+    """What `event` tells the aggregates; None for events that carry no behaviour (identify, decision, ...)."""
+    if isinstance(event, Track):
+        name = event.event
+    elif isinstance(event, (Page, Screen)):
+        name = "Page Viewed" if isinstance(event, Page) else "Screen Viewed"
+    else:
+        return None
+    properties = event.properties
+    products = properties.get("products")
+    entries = products if isinstance(products, list) and products else [properties]
+    items: dict[str, Item] = {}
+    for entry in entries:
+        if not isinstance(entry, dict):
+            continue
+        text = identifier(entry.get("promotion_id") if name.startswith("Promotion") else entry.get("product_id"))
+        text = text or identifier(entry.get("sku"))
+        if not text:
+            continue
+        quantity = number(entry.get("quantity")) or 1.0
+        if (earlier := items.get(text)) is not None:
+            quantity += earlier.quantity
+        category = digest(identifier(entry.get("category")))
+        items[text] = Item(text, digest(text), category, quantity, number(entry.get("price")))
+    revenue = next((number(properties[name]) for name in ("revenue", "total", "value") if name in properties), 0.0)
+    return Occurrence(name, event.time / 1e6, tuple(items.values()), revenue)

@@ -1,0 +1,141 @@
+"""The event union as it stands in streams and the archive: one tagged struct a kind, JSON, unknown properties kept.
+
+Wire shapes of the HTTP API are not here; intake turns those into these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
+    """What every event has. Times are microseconds since the epoch, UTC."""
+
+    schema: int = SCHEMA
+    message_id: str
+    customer: str
+    """The customer's key: the known id, else the anonymous one; empty for what concerns no customer."""
+    time: int
+    """When it happened: the client's time after the clock-skew rule, never after `received`."""
+    received: int
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    context: dict[str, Any] = {}
+    decision_id: str | None = None
+    """Set on events that came inside a decision request."""
+
+
+class Track(Recorded, frozen=True, kw_only=True, tag="track"):
+    event: str
+    properties: dict[str, Any] = {}
+
+
+class Identify(Recorded, frozen=True, kw_only=True, tag="identify"):
+    traits: dict[str, Any] = {}
+
+
+class Page(Recorded, frozen=True, kw_only=True, tag="page"):
+    name: str | None = None
+    properties: dict[str, Any] = {}
+
+
+class Screen(Recorded, frozen=True, kw_only=True, tag="screen"):
+    name: str | None = None
+    properties: dict[str, Any] = {}
+
+
+class Group(Recorded, frozen=True, kw_only=True, tag="group"):
+    group_id: str
+    traits: dict[str, Any] = {}
+
+
+class Alias(Recorded, frozen=True, kw_only=True, tag="alias"):
+    previous_id: str
+
+
+class CatalogPublished(Recorded, frozen=True, kw_only=True, tag="catalog"):
+    """A new catalog went live: what training must know of it."""
+
+    version: str
+    candidates: list[dict[str, Any]]
+    """Each with `id`, `kind`, `category`, `price`, `value`, as in the catalog document."""
+
+
+class SnapshotTaken(Recorded, frozen=True, kw_only=True, tag="snapshot"):
+    """All candidates' features were swapped: `received` is the snapshot's time."""
+
+    number: int
+    cursors: dict[str, int]
+    """Partition -> arrival of the last event in the snapshot."""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One item of an answer as logged."""
+
+    id: str
+    rank: int
+    priority: float
+    propensity: float | None = None
+    value: float
+    selection_probability: float | None = None
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One placement of a decision as logged."""
+
+    id: str
+    limit: int
+    candidates: list[str] | None = None
+    """Request-supplied candidates; None means those of the catalog."""
+    items: list[Served]
+    rejected: dict[str, list[str]] = {}
+    """Reason -> candidate ids."""
+    exploration: float = 0.0
+    model: str | None = None
+    """`name/version` that scored, None on lower rungs."""
+
+
+class StateRead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The customer's row as it was read: the packed lists, little-endian 8-byte, and the layout they follow."""
+
+    layout: str
+    applied: int
+    numbers: bytes
+    ids: bytes
+
+
+class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
+    """What was served and everything needed to serve it again."""
+
+    placements: list[Slot]
+    rung: str
+    catalog_version: str
+    snapshot: int
+    snapshot_time: int
+    state: StateRead | None = None
+    """None: the customer was unknown, or could not be read (then `rung` is not `model`)."""
+    events: list[Track | Identify | Page | Screen | Group | Alias] = []
+    """Inline events, applied to a copy of the state for this decision."""
+    variants: dict[str, str] = {}
+    forced: list[str] = []
+    seed: str = ""
+
+
+Event = Track | Identify | Page | Screen | Group | Alias | CatalogPublished | SnapshotTaken | Decision
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """The event's bytes as they stand in streams and the archive (JSON; bytes fields as base64)."""
+    return _encoder.encode(event)
+
+
+def decode(payload: bytes) -> Event:
+    """The event of `encode`'s bytes; unknown fields are passed over. Raises msgspec.ValidationError."""
+    return _decoder.decode(payload)

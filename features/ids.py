@@ -1,0 +1,27 @@
+"""Identifiers inside states: a 48-bit hash of the text.
+
+A pure function instead of an interning table: live and replay agree without a shared counter, and 48 bits fit a
+float's mantissa. Two of 10,000 candidates collide with a chance of 2e-7; of a million, 0.2 %.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+BITS = 48
+NOTHING = 0
+"""The hash that stands for no identifier."""
+
+
+@lru_cache(maxsize=1 << 17)
+def digest(text: str) -> int:
+    """A stable hash of `text` in [1, 2**48); the empty text is NOTHING.
+
+    >>> digest("o-1") == digest("o-1"), digest("")
+    (True, 0)
+    """
+    if not text:
+        return NOTHING
+    raw = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=BITS // 8).digest()
+    return int.from_bytes(raw, "little") or 1

@@ -1,0 +1,1 @@
+"""Import: files of rows into the event archive and a catalog, by a mapping; vectorised in DuckDB."""

@@ -1,0 +1,115 @@
+"""The event streams: one Redis stream a partition of customers; append with deduplication in one script, and cursors.
+
+An entry's id is its arrival in microseconds, strictly increasing within the partition whatever the clock does.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from features.ids import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEDUPLICATED_HOURS = 24
+FIELD = b"e"
+
+FLUSH = "kairos:flush"
+"""A stream that wakes the worker: whoever appends to it wants everything archived now."""
+REPLAY = "kairos:replay"
+"""Held by a running replay; workers let go of their partitions meanwhile."""
+
+# KEYS: stream, last arrival, then one set of ids an hour, the current hour first.
+# ARGV: seconds a set lives, then (id or '', payload) for each event. -> arrival of each, 0 for a duplicate.
+APPEND = """
+local now = redis.call('TIME')
+local arrival = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local answers, added = {}, {}
+for i = 2, #ARGV, 2 do
+  local seen = false
+  if ARGV[i] ~= '' then
+    for k = 3, #KEYS do
+      if redis.call('SISMEMBER', KEYS[k], ARGV[i]) == 1 then seen = true break end
+    end
+  end
+  if seen then
+    answers[#answers + 1] = 0
+  else
+    if arrival <= last then arrival = last + 1 end
+    last = arrival
+    redis.call('XADD', KEYS[1], string.format('%.0f-0', arrival), 'e', ARGV[i + 1])
+    if ARGV[i] ~= '' then
+      redis.call('SADD', KEYS[3], ARGV[i])
+      added[1] = true
+    end
+    answers[#answers + 1] = arrival
+  end
+end
+redis.call('SET', KEYS[2], string.format('%.0f', last))
+if added[1] then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
+return answers
+"""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One event to append: its id for deduplication (None: never a duplicate) and its bytes."""
+
+    message_id: str | None
+    payload: bytes
+
+
+def partition_of(customer: str, partitions: int) -> int:
+    return zlib.crc32(customer.encode("utf-8", "surrogatepass")) % partitions
+
+
+def events_key(partition: int) -> str:
+    return f"kairos:{{{partition}}}:events"
+
+
+def last_key(partition: int) -> str:
+    """Arrival of the last event appended."""
+    return f"kairos:{{{partition}}}:last"
+
+
+def cursor_key(partition: int) -> str:
+    """Arrival of the last event that is in the features."""
+    return f"kairos:{{{partition}}}:cursor"
+
+
+def archived_key(partition: int) -> str:
+    """Arrival of the last event that is in the archive."""
+    return f"kairos:{{{partition}}}:archived"
+
+
+def lease_key(partition: int) -> str:
+    return f"kairos:{{{partition}}}:lease"
+
+
+def append_arguments(partition: int, messages: Sequence[Message], now: float) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of APPEND; `now` in seconds chooses the sets of seen ids."""
+    hour = int(now // 3600)
+    keys = [events_key(partition), last_key(partition)]
+    keys += [f"kairos:{{{partition}}}:seen:{hour - back}" for back in range(DEDUPLICATED_HOURS + 1)]
+    arguments: list[Any] = [(DEDUPLICATED_HOURS + 2) * 3600]
+    for message in messages:
+        # As 64-bit integers a set of ids stays an intset while it is small.
+        arguments += ["" if message.message_id is None else digest(message.message_id), message.payload]
+    return keys, arguments
+
+
+def token(partition: int, arrival: int) -> str:
+    """What an event's answer carries, and a decision's `after` waits for."""
+    return f"{partition}-{arrival}"
+
+
+def parse_token(text: str) -> tuple[int, int]:
+    """(partition, arrival) of a token. Raises ValueError."""
+    partition, _, arrival = text.partition("-")
+    if not (partition.isdecimal() and arrival.isdecimal()):
+        raise ValueError(f"not a token: {text!r}")
+    return int(partition), int(arrival)

@@ -1,0 +1,225 @@
+"""From a stream partition into features and archive: the single writer of its customers and candidates.
+
+Order of writes, so that a crash between any two neither loses nor doubles an update: candidates of the partition with
+`applied` (one transaction), customers (each row carries its own `applied`), the cursor. After a crash the batch is read
+again and every row skips what it already holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from features import archive, stream
+from features.aggregates.engine import Candidates, advance_candidates, advance_customer
+from features.aggregates.rows import LAYOUTS, Row, blank, pack, unpack
+from features.events.occurrences import Occurrence, read
+from features.events.schema import Event, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis import Redis
+
+    from features.home import Home
+    from features.store import OnlineStore
+
+log = logging.getLogger(__name__)
+
+CACHED_CUSTOMERS = 20_000
+BATCH = 500
+DEAD_LETTERS = "kairos:dead"
+"""Stream of entries that could not be read, with the reason."""
+
+
+class StoredRow(msgspec.Struct, frozen=True, array_like=True):
+    """A candidate's row of one partition as it stands in Redis."""
+
+    text: str
+    applied: int
+    numbers: list[float]
+    ids: list[int]
+
+
+def store_row(row: Row) -> bytes:
+    numbers, ids = pack(row)
+    return msgspec.msgpack.encode(StoredRow(row.text, row.applied, numbers, ids))
+
+
+_stored = msgspec.msgpack.Decoder(StoredRow)
+
+
+def load_row(view: str, payload: bytes) -> Row:
+    stored = _stored.decode(payload)
+    return unpack(LAYOUTS[view], stored.text, stored.applied, stored.numbers, stored.ids)
+
+
+def candidates_key(partition: int) -> str:
+    """Hash of the partition's candidate rows: `<view version>:<digest>` -> StoredRow, and `applied`."""
+    return f"kairos:{{{partition}}}:candidates"
+
+
+def changed_key(partition: int) -> str:
+    """Sorted set of the same fields by the arrival that changed them last."""
+    return f"kairos:{{{partition}}}:changed"
+
+
+def row_field(view: str, key: int) -> str:
+    return f"{view}_{LAYOUTS[view].version}:{key}"
+
+
+def parse_field(field: bytes) -> tuple[str, int] | None:
+    """(view, digest) of a hash field; None for fields of other declarations."""
+    name, _, key = field.decode().partition(":")
+    view, _, version = name.rpartition("_")
+    layout = LAYOUTS.get(view)
+    return None if layout is None or layout.version != version else (view, int(key))
+
+
+class LeaseLostError(RuntimeError):
+    """Another worker owns the partition now: nothing more may be written."""
+
+
+class Partition:
+    """One owned partition: where it stands, its candidate states, and what waits for the archive."""
+
+    def __init__(self, number: int, redis: Redis, home: Home) -> None:
+        self.number = number
+        cursor, applied = redis.get(stream.cursor_key(number)), redis.hget(candidates_key(number), "applied")
+        self.cursor = int(cursor or 0)  # type: ignore[arg-type]  # redis-py types a sync answer as awaitable too
+        self.applied = int(applied or 0)  # type: ignore[arg-type]  # as above
+        self.archived = archive.archived_until(home.events, number)
+        self.candidates = load_candidates(redis, number)
+        self.position = min(self.cursor, self.archived)
+        """Where to read on from: after a crash, behind what either features or archive lack."""
+        self.waiting: list[archive.Entry] = []
+        self.waiting_since = 0.0
+
+
+def load_candidates(redis: Redis, partition: int) -> Candidates:
+    candidates = Candidates()
+    fields: dict[bytes, bytes] = redis.hgetall(candidates_key(partition))  # type: ignore[assignment]  # as above
+    for field, payload in fields.items():
+        if (parsed := parse_field(field)) is not None:
+            view, key = parsed
+            getattr(candidates, view)[key] = load_row(view, payload)
+    return candidates
+
+
+class Processor:
+    """Applies stream entries of owned partitions. `check` raises LeaseLostError when the partition is no longer ours."""
+
+    def __init__(self, home: Home, redis: Redis, store: OnlineStore) -> None:
+        self._home, self._redis, self._store = home, redis, store
+        self._customers: OrderedDict[str, Row] = OrderedDict()
+        self.processed = 0
+
+    def forget(self) -> None:
+        """Drop cached rows: somebody else may write them now."""
+        self._customers.clear()
+
+    def process(self, partition: Partition, entries: Sequence[tuple[int, bytes]], check: Any) -> None:
+        """Apply entries (arrival, bytes) in order, to features and to what waits for the archive."""
+        events = [(arrival, event) for arrival, payload in entries if (event := self._decode(arrival, payload))]
+        fresh = [(arrival, event) for arrival, event in events if arrival > partition.cursor]
+        occurrences = [(arrival, event.customer, seen) for arrival, event in fresh if (seen := read(event)) is not None]
+        rows = self._rows({customer for _, customer, _ in occurrences if customer})
+        touched: dict[str, Row] = {}
+        changed: dict[tuple[str, int], int] = {}
+        try:
+            self._apply(partition, occurrences, rows, touched, changed)
+            check()
+            self._write_candidates(partition, changed, entries[-1][0])
+            check()
+            self._store.write("customer", touched.values())
+            check()
+        except BaseException:
+            self.forget()  # what is in memory may be ahead of what is written
+            raise
+        partition.position = entries[-1][0]
+        partition.cursor = max(partition.cursor, partition.position)
+        self._redis.set(stream.cursor_key(partition.number), partition.cursor)
+        self._wait_for_archive(partition, events, entries)
+        self.processed += len(entries)
+
+    def _decode(self, arrival: int, payload: bytes) -> Event | None:
+        try:
+            return decode(payload)
+        except msgspec.MsgspecError as error:
+            log.warning("an entry that cannot be read goes to the dead letters: %s", error)
+            self._redis.xadd(DEAD_LETTERS, {"arrival": arrival, "reason": str(error), "payload": payload})
+            return None
+
+    def _rows(self, customers: set[str]) -> dict[str, Row]:
+        missing = sorted(customers - self._customers.keys())
+        if missing:
+            known = self._store.read_rows("customer", missing)
+            for text in missing:
+                self._customers[text] = known.get(text) or blank(LAYOUTS["customer"], text)
+        rows = {}
+        for text in customers:
+            self._customers.move_to_end(text)
+            rows[text] = self._customers[text]
+        while len(self._customers) > max(CACHED_CUSTOMERS, len(rows)):
+            self._customers.popitem(last=False)
+        return rows
+
+    def _apply(
+        self,
+        partition: Partition,
+        occurrences: list[tuple[int, str, Occurrence]],
+        rows: dict[str, Row],
+        touched: dict[str, Row],
+        changed: dict[tuple[str, int], int],
+    ) -> None:
+        for arrival, customer, occurrence in occurrences:
+            row = rows.get(customer)
+            if row is None:
+                continue
+            if arrival > partition.applied:
+                for key in advance_candidates(partition.candidates, row, occurrence, arrival):
+                    changed[key] = arrival
+            if arrival > row.applied:
+                advance_customer(row, occurrence)
+                row.applied = arrival
+                touched[customer] = row
+
+    def _write_candidates(self, partition: Partition, changed: dict[tuple[str, int], int], last: int) -> None:
+        if last <= partition.applied:
+            return
+        number = partition.number
+        with self._redis.pipeline(transaction=True) as pipe:
+            if changed:
+                rows = {
+                    row_field(view, key): store_row(getattr(partition.candidates, view)[key]) for view, key in changed
+                }
+                pipe.hset(candidates_key(number), mapping=rows)
+                pipe.zadd(changed_key(number), {row_field(*key): arrival for key, arrival in changed.items()})
+            pipe.hset(candidates_key(number), "applied", str(last))
+            pipe.execute()
+        partition.applied = last
+
+    def _wait_for_archive(
+        self, partition: Partition, events: list[tuple[int, Event]], entries: Sequence[tuple[int, bytes]]
+    ) -> None:
+        payloads = dict(entries)
+        fresh = [archive.Entry(at, event, payloads[at]) for at, event in events if at > partition.archived]
+        if fresh and not partition.waiting:
+            partition.waiting_since = time.monotonic()
+        partition.waiting += fresh
+
+    def flush(self, partition: Partition) -> None:
+        """Archive what waits, and trim the stream behind both features and archive."""
+        if partition.waiting:
+            table = archive.tabulate(partition.number, partition.waiting)
+            archive.write(self._home.events, str(partition.number), table)
+            partition.waiting.clear()
+        partition.archived = max(partition.archived, partition.cursor)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(stream.archived_key(partition.number), partition.archived)
+            pipe.xtrim(stream.events_key(partition.number), minid=f"{partition.archived + 1}-0", approximate=True)
+            pipe.execute()

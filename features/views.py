@@ -1,0 +1,66 @@
+"""The Feast objects: entities and one feature view a layout, the same schema online and offline."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.types import Array, Float64, Int64, String
+
+from features.aggregates.rows import LAYOUTS, Layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CUSTOMER = Entity(name="customer", join_keys=["customer"], value_type=ValueType.STRING)
+CANDIDATE = Entity(name="candidate", join_keys=["candidate"], value_type=ValueType.STRING)
+
+ATTRIBUTES = "attributes"
+"""The view of what the catalog says of a candidate, by the time of its publish; offline only."""
+
+
+def build(history: Path) -> dict[str, FeatureView]:
+    """The feature views over the historical store in `history`, by name."""
+    views = {name: _view(layout, history / name) for name, layout in LAYOUTS.items()}
+    views[ATTRIBUTES] = FeatureView(
+        name=ATTRIBUTES,
+        entities=[CANDIDATE],
+        ttl=timedelta(0),
+        schema=[
+            Field(name="candidate", dtype=String),
+            Field(name="kind", dtype=String),
+            Field(name="category", dtype=String),
+            Field(name="price", dtype=Float64),
+            Field(name="value", dtype=Float64),
+        ],
+        source=_source(ATTRIBUTES, history / ATTRIBUTES),
+        online=False,
+        description="What the catalog says of a candidate.",
+    )
+    return views
+
+
+def _view(layout: Layout, folder: Path) -> FeatureView:
+    entity = CUSTOMER if layout.view == "customer" else CANDIDATE
+    names = ", ".join(output for aggregate in layout.aggregates for output in aggregate.outputs)
+    return FeatureView(
+        name=layout.view,
+        entities=[entity],
+        ttl=timedelta(0),
+        schema=[
+            Field(name=entity.join_key, dtype=String),
+            Field(name="applied", dtype=Int64, description="Arrival of the last event in the row, in microseconds."),
+            Field(
+                name=layout.numbers, dtype=Array(Float64), description="Packed states, see features.aggregates.rows."
+            ),
+            Field(name=layout.ids, dtype=Array(Int64), description="Keys of the packed states."),
+        ],
+        source=_source(layout.view, folder),
+        online=True,
+        description=f"Streaming aggregates, closed at read time to: {names}",
+    )
+
+
+def _source(name: str, folder: Path) -> FileSource:
+    return FileSource(name=f"{name}_history", path=str(folder), timestamp_field="event_timestamp")

@@ -1,0 +1,58 @@
+"""The `kairos` command: registers the verbs, which live in each package's commands.py and are imported when used."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App
+
+from features import refusal
+
+VERBS = {
+    "up": ("service.commands:up", "Start everything: Redis, API and worker, until Ctrl-C."),
+    "demo": ("training.commands:demo", "Watch a simulated shop learn what to show."),
+    "import": ("features.commands:import_", "Bring in files of events or orders."),
+    "train": ("training.commands:train", "Train a model from the archive, evaluate and promote it."),
+    "decide": ("service.commands:decide", "Show one decision for a customer and a placement."),
+    "replay": ("features.commands:replay", "Rebuild all features from the archive."),
+    "serve": ("service.commands:serve", "Start the API alone, for a deployment in parts."),
+    "worker": ("service.commands:worker", "Start a worker alone, for a deployment in parts."),
+    "env": ("features.commands:env", "Print the variables that point other programs at this home."),
+}
+"""Verb: the function, and the line that `kairos --help` shows without importing it (the first of its docstring)."""
+
+INTERRUPTED = 130
+
+
+def build(arguments: list[str]) -> App:
+    """The command line; a verb that was asked for speaks with its own docstring."""
+    app = App(
+        name="kairos",
+        help="Kairos decides what to show whom, in real time and with a trained model.",
+        help_format="plaintext",  # the default, markdown, costs a third of a second of imports
+        version=lambda: version("kairos"),
+    )
+    for position, (verb, (target, line)) in enumerate(VERBS.items()):
+        app.command(target, name=verb, help=None if arguments[:1] == [verb] else line, sort_key=position)
+    return app
+
+
+def main() -> None:
+    """Run the verb. What the user can put right is one line and exit code 1; the rest is a bug, with its traceback."""
+    try:
+        build(sys.argv[1:])()
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except ValueError as error:
+        if (message := refusal.explain(error)) is None:
+            raise
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True).print(Text(f"kairos: {message}", style="red"))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""A model as the service loads it: plain files exported from the registry, read without MLflow.
+
+`<folder>/model.txt` is LightGBM's own text, `<folder>/bundle.json` all the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import lightgbm
+import msgspec
+import numpy as np
+
+from models.matrix import Encoder, encoder
+from models.signature import Signature, missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+FORMAT = 1
+DEFAULT_NAME = "offers"
+CHAMPION = "champion"
+
+
+class BundleError(ValueError):
+    """A bundle that this program cannot serve; the message says why."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Raw score -> probability, piecewise linear between knots (raw ascending) and flat beyond."""
+
+    raw: tuple[float, ...]
+    probability: tuple[float, ...]
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bundle.json` says."""
+
+    format: int = FORMAT
+    name: str
+    version: str
+    reward: str
+    """What propensity is the probability of."""
+    labels: Literal["bootstrap", "logged"]
+    signature: Signature
+    calibration: Calibration
+    run_id: str = ""
+    trained: str = ""
+    """When, ISO 8601 UTC."""
+    window: tuple[str, str] = ("", "")
+    data_digest: str = ""
+    metrics: dict[str, float] = {}
+    gates: dict[str, Any] = {}
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A loaded model."""
+
+    description: Description
+    booster: lightgbm.Booster
+    encoder: Encoder
+
+    @property
+    def label(self) -> str:
+        return f"{self.description.name}/{self.description.version}"
+
+    def score(self, matrix: Floats) -> Floats:
+        """Raw scores of (rows, features), on one thread: the request's own."""
+        return np.asarray(self.booster.predict(matrix, raw_score=True, num_threads=1))
+
+    def propensities(self, features: dict[str, Floats]) -> Floats:
+        """Calibrated P(reward given shown) of each row."""
+        return calibrate(self.description.calibration, self.score(self.encoder.encode(features)))
+
+    def contributions(self, features: dict[str, Floats]) -> Floats:
+        """SHAP values (rows, features + 1) of the raw score; the last column is the expected score."""
+        return np.asarray(self.booster.predict(self.encoder.encode(features), pred_contrib=True, num_threads=1))
+
+
+def calibrate(calibration: Calibration, raw: Floats) -> Floats:
+    return np.interp(raw, calibration.raw, calibration.probability)
+
+
+def save(folder: Path, description: Description, model: str) -> None:
+    """Write a bundle as a whole: a folder beside, then renamed. Nothing is done if it exists already."""
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{folder.name}.new")
+    temporary.mkdir(parents=True, exist_ok=True)
+    (temporary / "model.txt").write_text(model)
+    (temporary / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(description)))
+    temporary.rename(folder)
+
+
+def load(folder: Path) -> Bundle:
+    """Read and check a bundle. Raises BundleError when a file is missing or broken, or a feature cannot be filled."""
+    try:
+        description = msgspec.json.decode((folder / "bundle.json").read_bytes(), type=Description)
+        booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text())
+    except (OSError, msgspec.MsgspecError, lightgbm.basic.LightGBMError) as error:
+        raise BundleError(f"{folder}: {error}") from error
+    if description.format > FORMAT:
+        raise BundleError(f"{folder}: format {description.format}, and this Kairos knows up to {FORMAT}")
+    if unknown := missing(description.signature):
+        raise BundleError(f"{folder}: features that cannot be filled: {', '.join(unknown)}")
+    if booster.num_feature() != len(description.signature.features):
+        raise BundleError(
+            f"{folder}: the model takes {booster.num_feature()} features, its signature names "
+            f"{len(description.signature.features)}"
+        )
+    return Bundle(description, booster, encoder(description.signature))
+
+
+def read_aliases(bundles: Path, name: str) -> dict[str, str]:
+    """Alias -> version of a model; empty without one. Raises BundleError if the file is broken."""
+    try:
+        return msgspec.json.decode((bundles / name / "aliases.json").read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{bundles / name / 'aliases.json'}: {error}") from error
+
+
+def write_alias(bundles: Path, name: str, alias: str, version: str) -> None:
+    """Point an alias at a version, at once for every reader."""
+    aliases = read_aliases(bundles, name) | {alias: version}
+    path = bundles / name / "aliases.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(aliases, indent=2, sort_keys=True))
+    temporary.replace(path)

@@ -1,0 +1,132 @@
+"""From states to the numbers that a model scores: one table of named features for (decision, candidate) rows.
+
+Serving builds it for one decision, training for thousands; `now` closes every state (read time closes time).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import numpy as np
+
+from features.aggregates.columns import Columns, close
+from features.aggregates.derived import derive
+from models.signature import Codes, Signature, encode_categories
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+class Subjects(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asked about, `decisions` (d) times `rows` (r) candidates; digests of ids, categories and kinds."""
+
+    now: Floats
+    """(d,) seconds since the epoch."""
+    owner: Ints
+    """(r,) the decision of each row."""
+    candidate: Ints
+    category: Ints
+    kind: Ints
+    price: Floats
+    value: Floats
+    hour: Floats
+    """(d,) hour of the day, in the time zone of the context, else of the catalog."""
+    weekday: Floats
+    device: Ints
+    """(d,)"""
+    placement: Ints
+
+
+class States(msgspec.Struct, frozen=True, kw_only=True):
+    """The states as read: customers (d), candidates (r), the total row (d or 1), successors of the last item (d)."""
+
+    customers: Columns
+    candidates: Columns
+    totals: Columns
+    successors: Columns
+
+
+def compute(states: States, subjects: Subjects) -> dict[str, Floats]:
+    """Every feature as an (r,) array; categorical ones as digests."""
+    owner, now = subjects.owner, subjects.now
+    keys = {"candidate": subjects.candidate, "category": subjects.category}
+    single = len(now) == 1
+    features = close(states.customers, now, owner, keys)
+    features |= close(states.successors, now, owner, keys)
+    rows_now = np.broadcast_to(now, owner.shape) if single else now[owner]
+    features |= close(states.candidates, rows_now)
+    totals = {
+        name: np.broadcast_to(value, owner.shape) if len(value) == 1 else value[owner]
+        for name, value in close(states.totals, now if states.totals.size == len(now) else now[:1]).items()
+    }
+    features |= derive(features, totals, subjects.category.astype(np.float64))
+    features["candidate__price"] = subjects.price
+    features["candidate__value"] = subjects.value
+    features["candidate__category"] = subjects.category.astype(np.float64)
+    features["candidate__kind"] = subjects.kind.astype(np.float64)
+    for name, column in (
+        ("context__hour", subjects.hour),
+        ("context__weekday", subjects.weekday),
+        ("context__device", subjects.device.astype(np.float64)),
+        ("context__placement", subjects.placement.astype(np.float64)),
+    ):
+        features[name] = column[owner]
+    return features
+
+
+class Encoder(msgspec.Struct, frozen=True):
+    """Puts features in a signature's order and digests into its codes."""
+
+    signature: Signature
+    codes: tuple[Codes | None, ...]
+
+    def encode(self, features: dict[str, Floats]) -> Floats:
+        """The (rows, features) matrix, NaN for missing."""
+        rows = len(next(iter(features.values())))
+        matrix = np.empty((rows, len(self.signature.features)))
+        for at, (feature, codes) in enumerate(zip(self.signature.features, self.codes, strict=True)):
+            column = features[feature.name]
+            matrix[:, at] = column if codes is None else codes.look_up(column)
+        return matrix
+
+
+def encoder(signature: Signature) -> Encoder:
+    return Encoder(
+        signature,
+        tuple(encode_categories(feature) if feature.kind == "category" else None for feature in signature.features),
+    )
+
+
+def moment(now: float, zone: tzinfo = UTC) -> tuple[float, float]:
+    """(hour, weekday) of an instant, Monday 0."""
+    local = datetime.fromtimestamp(now, zone)
+    return float(local.hour), float(local.weekday())
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def zone_of(context: dict[str, Any], default: tzinfo) -> tzinfo:
+    """The context's `timezone` where it names one that exists, else the catalog's."""
+    name = context.get("timezone")
+    return (_zone(name) if isinstance(name, str) else None) or default
+
+
+def device_of(context: dict[str, Any]) -> str:
+    """The context's device as one word: a text, or Segment's `device.type`; empty if unknown."""
+    device = context.get("device")
+    if isinstance(device, dict):
+        device = device.get("type")
+    return device if isinstance(device, str) else ""

@@ -1,0 +1,110 @@
+"""The API process: routes, what they share, and its start and end."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from litestar import Litestar, Response, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+
+from features.settings import Settings
+from service import metrics
+from service.decisions import api as decisions_api
+from service.decisions.pipeline import InvalidError
+from service.decisions.store import DecisionStore
+from service.decisions.warming import warm_up
+from service.events import api as events_api
+from service.live import Live
+from service.problems import on_error, on_http, respond
+
+log = logging.getLogger(__name__)
+
+
+@get("/health", tags=["operation"], summary="Is the process alive")
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/ready", tags=["operation"], summary="Is it ready for requests", raises=[])
+async def ready(state: State) -> Response[dict[str, Any]]:
+    """200 after the first snapshot is read and warm-up decisions were made; says what is refused at the moment."""
+    live: Live = state.live
+    models = {alias: bundle.label for alias, bundle in live.models.items() if "@" not in alias}
+    body = {
+        "ready": state.warm,
+        "catalog_version": live.frame.compiled.version,
+        "snapshot": None if live.frame.head is None else live.frame.head.number,
+        "models": models,
+        "problems": live.problems,
+    }
+    return Response(body, status_code=200 if state.warm else 503)
+
+
+@get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type="text/plain; version=0.0.4")
+async def metrics_text() -> bytes:
+    return metrics.render()
+
+
+def on_invalid(_request: Any, error: InvalidError) -> Response[Any]:
+    return respond("The request is not valid", error.status, str(error), error.field)
+
+
+def create(settings: Settings, redis_url: str, index: int = 0) -> Litestar:
+    """The application. Raises DocumentError when the catalog is broken."""
+    store = DecisionStore(settings, redis_url, index)
+    live = Live(settings, redis_url, warm_up)
+
+    @contextlib.asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        await live.refresh()
+        await asyncio.to_thread(warm_up, live.frame, None)
+        app.state.warm = True
+        tasks = [asyncio.create_task(live.follow()), asyncio.create_task(store.follow_spill())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await store.close()
+
+    return Litestar(
+        route_handlers=[decisions_api.decisions, *events_api.handlers, health, ready, metrics_text],
+        state=State({"settings": settings, "store": store, "live": live, "warm": False}),
+        lifespan=[running],
+        exception_handlers={HTTPException: on_http, InvalidError: on_invalid, Exception: on_error},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Kairos",
+            version=importlib.metadata.version("kairos"),
+            description="Decides per page view what to show this visitor.",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
+        ),
+        logging_config=None,
+    )
+
+
+def run(settings: Settings, redis_url: str, listener: socket.socket, index: int) -> None:
+    """Serve on a listening socket until SIGTERM; requests in flight are answered first."""
+    app = create(settings, redis_url, index)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        date_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,1 @@
+"""The catalog: placements, candidates and experiments, one document, validated and swapped whole."""

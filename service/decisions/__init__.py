@@ -1,0 +1,1 @@
+"""Decisions: what to show this visitor, here and now."""

@@ -1,0 +1,25 @@
+"""POST /v1/decisions."""
+
+from litestar import Response, post
+from litestar.datastructures import State
+from litestar.params import JSONBody
+
+from service.decisions.pipeline import decide
+from service.decisions.schema import DecisionAnswer, DecisionRequest
+from service.problems import PROBLEMS
+
+
+@post(
+    "/v1/decisions",
+    status_code=200,
+    tags=["decisions"],
+    summary="Decide what to show",
+    responses=PROBLEMS,
+)
+async def decisions(data: JSONBody[DecisionRequest], state: State) -> Response[DecisionAnswer]:
+    """Fill one or several placements of a page for one visitor, from features that contain the last click.
+
+    The answer is never empty and never late: what is missing (the store, the model) lowers the `rung`.
+    """
+    body = await decide(state.live, state.store, state.settings, data)
+    return Response(body, media_type="application/json")  # type: ignore[arg-type]  # the answer's bytes, as they are kept

@@ -1,0 +1,77 @@
+"""What all decisions of a moment share: the catalog with its candidates' live states, aligned, swapped as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from features.aggregates.columns import Columns, close, decode_blank, decode_rows
+from features.aggregates.engine import TOTAL_ID
+from features.aggregates.rows import LAYOUTS, blank, pack
+from service.catalog.compiled import Compiled, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from features.snapshots import Head
+    from features.streaming import StoredRow
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+POPULARITY = ("candidate__order_completed__decayed_60d", "candidate__product_viewed__decayed_7d")
+"""What a shortlist is sorted by; the second breaks the first's ties."""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A catalog and a snapshot that belong together. Columns are in the catalog's order."""
+
+    compiled: Compiled
+    head: Head | None
+    """None: no snapshot could be read yet."""
+    candidates: Columns
+    totals: Columns
+    successors: Mapping[int, StoredRow]
+    pools: dict[str, Ints]
+    """Placement -> positions of the candidates that compete, the shortlisted ones."""
+
+
+def build(
+    compiled: Compiled,
+    head: Head | None,
+    candidates: Mapping[int, StoredRow],
+    successors: Mapping[int, StoredRow],
+) -> Frame:
+    """A frame of a snapshot's rows, by digest."""
+    layout = LAYOUTS["candidate"]
+    empty = pack(blank(layout, ""))
+    known = (candidates.get(key) for key in compiled.ids.tolist())
+    columns = decode_rows(layout, [empty if row is None else (row.numbers, row.ids) for row in known])
+    total = candidates.get(TOTAL_ID)
+    totals = decode_blank(layout) if total is None else decode_rows(layout, [(total.numbers, total.ids)])
+    popularity = _popularity(columns, head)
+    pools = {
+        name: _shortlist(pool(compiled, placement), popularity, placement.shortlist, compiled.place[placement.default])
+        for name, placement in compiled.placements.items()
+    }
+    return Frame(compiled, head, columns, totals, successors, pools)
+
+
+def _popularity(columns: Columns, head: Head | None) -> tuple[Floats, ...]:
+    closed = close(columns, np.full(columns.size, 0.0 if head is None else head.time / 1e6))
+    return tuple(closed[name] for name in POPULARITY)
+
+
+def _shortlist(positions: Ints, popularity: tuple[Floats, ...], most: int, default: int) -> Ints:
+    """The most popular `most` of the positions, in the catalog's order; the default always competes."""
+    if len(positions) <= most:
+        return positions
+    first, second = (values[positions] for values in popularity)
+    best = positions[np.lexsort((positions, -second, -first))[:most]]
+    if default in positions and default not in best:
+        best[-1] = default
+    return np.sort(best)

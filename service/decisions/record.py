@@ -1,0 +1,155 @@
+"""A decision as an event: everything needed to serve it again, and the answer to the page."""
+
+from __future__ import annotations
+
+from array import array
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from features.aggregates.rows import LAYOUTS
+from features.events.schema import Alias, Decision, Group, Identify, Page, Screen, Served, Slot, StateRead, Track
+from service.decisions.schema import (
+    AnsweredExperiment,
+    AnsweredItem,
+    AnsweredModel,
+    AnsweredPlacement,
+    DecisionAnswer,
+)
+
+if TYPE_CHECKING:
+    from features.store import Packed
+    from service.decisions.choose import Chosen, Question, Slate
+
+Inline = Track | Identify | Page | Screen | Group | Alias
+
+
+def record(
+    question: Question,
+    chosen: Chosen,
+    customer: str,
+    user_id: str | None,
+    anonymous_id: str | None,
+    events: list[Inline],
+) -> Decision:
+    """The decision's event, about 5 KB."""
+    frame = question.frame
+    return Decision(
+        message_id=f"decision:{question.decision_id}",
+        decision_id=question.decision_id,
+        customer=customer,
+        user_id=user_id,
+        anonymous_id=anonymous_id,
+        time=question.now,
+        received=question.now,
+        context=question.context,
+        placements=[_slot(slate, question) for slate in chosen.slates],
+        rung=chosen.rung,
+        catalog_version=frame.compiled.version,
+        snapshot=0 if frame.head is None else frame.head.number,
+        snapshot_time=0 if frame.head is None else frame.head.time,
+        state=_state(question.state),
+        events=events,
+        variants=chosen.variants,
+        forced=sorted(question.flags),
+        seed=question.decision_id,
+    )
+
+
+def _state(state: Packed | None) -> StateRead | None:
+    if state is None:
+        return None
+    return StateRead(
+        layout=LAYOUTS["customer"].version,
+        applied=state.applied,
+        numbers=array("d", state.numbers).tobytes(),
+        ids=array("q", state.ids).tobytes(),
+    )
+
+
+def _slot(slate: Slate, question: Question) -> Slot:
+    return Slot(
+        id=slate.placement.id,
+        limit=slate.asked.limit or slate.placement.limit,
+        candidates=slate.asked.candidates,
+        items=[
+            Served(
+                id=item.id,
+                rank=item.rank,
+                priority=item.priority,
+                propensity=item.propensity,
+                value=item.value,
+                selection_probability=item.selection_probability,
+            )
+            for item in _items(slate, question)
+        ],
+        rejected=slate.rejected,
+        exploration=slate.exploration,
+        model=None if slate.bundle is None else slate.bundle.label,
+    )
+
+
+def _items(slate: Slate, question: Question) -> list[AnsweredItem]:
+    compiled = question.frame.compiled
+    if slate.fell_back:
+        default = compiled.candidates[compiled.place[slate.placement.default]]
+        return [
+            AnsweredItem(
+                id=default.id,
+                kind=default.kind,
+                rank=1,
+                propensity=None,
+                value=default.value,
+                priority=0.0,
+                selection_probability=1.0,
+                content=default.content,
+            )
+        ]
+    items = []
+    for rank, picked in enumerate(slate.picks, 1):
+        candidate = compiled.candidates[int(slate.pool[picked.at])]
+        items.append(
+            AnsweredItem(
+                id=candidate.id,
+                kind=candidate.kind,
+                rank=rank,
+                propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
+                value=candidate.value,
+                priority=float(slate.priority[picked.at]),
+                selection_probability=picked.selection_probability,
+                content=candidate.content,
+            )
+        )
+    return items
+
+
+def answer(question: Question, chosen: Chosen, took_ms: float) -> DecisionAnswer:
+    """What the page gets."""
+    bundle = next((slate.bundle for slate in chosen.slates if slate.bundle is not None), None)
+    model = None
+    if bundle is not None:
+        described = bundle.description
+        model = AnsweredModel(name=described.name, version=described.version, reward=described.reward)
+    return DecisionAnswer(
+        decision_id=question.decision_id,
+        took_ms=round(took_ms, 3),
+        rung=chosen.rung,
+        features_as_of=_as_of(question),
+        placements=[AnsweredPlacement(id=slate.placement.id, items=_items(slate, question)) for slate in chosen.slates],
+        experiments=[
+            AnsweredExperiment(id=name, variant=variant, forced=name in question.flags)
+            for name, variant in chosen.variants.items()
+        ],
+        model=model,
+        catalog_version=question.frame.compiled.version,
+    )
+
+
+def _as_of(question: Question) -> str | None:
+    if question.occurrences:
+        return timestamp(question.now)
+    return None if question.state is None else timestamp(question.state.applied)
+
+
+def timestamp(microseconds: int) -> str:
+    """ISO 8601 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""HTTP shapes of the decision API, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class AskedPlacement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A placement of the page."""
+
+    id: Id
+    limit: Annotated[int, Meta(ge=1, le=100)] | None = None
+    """Most items to answer; the catalog's limit if left out."""
+    candidates: Annotated[list[Id], Meta(min_length=1, max_length=1000)] | None = None
+    """Only these candidates compete, if given."""
+
+
+class InlineEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event of this very page view: seen by this decision, and stored once with it."""
+
+    type: str = "track"
+    event: str | None = None
+    name: str | None = None
+    properties: dict[str, Any] = {}
+    message_id: Id | None = None
+
+
+class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a page asks. One of `customer_id` and `anonymous_id` is required."""
+
+    placements: Annotated[list[AskedPlacement], Meta(min_length=1, max_length=50)]
+    customer_id: Id | None = None
+    anonymous_id: Id | None = None
+    context: dict[str, Any] = {}
+    events: Annotated[list[InlineEvent], Meta(max_length=100)] = []
+    decision_id: Id | None = None
+    """Makes a retry safe: for 15 minutes the same id and body get the stored answer."""
+    flags: dict[str, str] = {}
+    """Experiment -> variant, to force it (QA, previews)."""
+    after: Annotated[str, Meta(max_length=2000)] | None = None
+    """The token of an event's answer: wait, within the deadline, until that event is in the features."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    explain: bool = False
+
+
+class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """One candidate to show."""
+
+    id: str
+    kind: str
+    rank: int
+    propensity: float | None
+    value: float
+    priority: float
+    selection_probability: float | None
+    content: dict[str, Any]
+
+
+class Contribution(msgspec.Struct, frozen=True, kw_only=True):
+    """How one feature moved an item's score (log-odds), against the model's average."""
+
+    feature: str
+    value: float | str | None
+    contribution: float
+    words: str
+
+
+class ExplainedItem(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    contributions: list[Contribution]
+    """The strongest first; empty on rungs without a model."""
+
+
+class NotShown(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    reason: str
+    priority: float | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[ExplainedItem]
+    not_shown: list[NotShown]
+
+
+class AnsweredPlacement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    items: list[AnsweredItem]
+    explanation: Explanation | None = None
+
+
+class AnsweredExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    variant: str
+    forced: bool
+
+
+class AnsweredModel(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    reward: str
+
+
+class DecisionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What to show."""
+
+    decision_id: str
+    took_ms: float
+    rung: str
+    """How it was made: `model`, `prior` (smoothed popularity) or `static` (the catalog's order)."""
+    features_as_of: str | None
+    """Time of the last event in the customer's features; null for a customer without any, or unread."""
+    placements: list[AnsweredPlacement]
+    experiments: list[AnsweredExperiment]
+    model: AnsweredModel | None
+    catalog_version: str

@@ -1,0 +1,1 @@
+"""Event intake: Segment's tracking API in, streams out."""

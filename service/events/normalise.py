@@ -1,0 +1,135 @@
+"""From a Segment message to the stored event: identity, time, and what the catalog knows of its candidates. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from features.events.occurrences import LONGEST_ID, identifier
+from features.events.schema import Alias, Group, Identify, Page, Screen, Track
+
+if TYPE_CHECKING:
+    from service.catalog.compiled import Compiled
+
+Event = Track | Identify | Page | Screen | Group | Alias
+MOST_BYTES = 32 * 1024
+"""Of one event, as Segment has it."""
+
+
+class RejectedError(ValueError):
+    """An event that is not taken; the message says which field is wrong."""
+
+
+def resolve(customer_id: str | None, anonymous_id: str | None) -> str:
+    """The customer's key: the known id, else the anonymous one, else empty."""
+    return customer_id or anonymous_id or ""
+
+
+def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Compiled | None = None) -> Event:
+    """The stored event of a message received at `received` (microseconds). Raises RejectedError.
+
+    `new_id` is its message id if it brings none.
+    """
+    kind = message.get("type")
+    user_id = _id(message, "userId")
+    anonymous_id = _id(message, "anonymousId")
+    if user_id is None and anonymous_id is None:
+        raise RejectedError("userId: one of userId and anonymousId is required")
+    shared: dict[str, Any] = {
+        "message_id": _id(message, "messageId") or new_id,
+        "customer": resolve(user_id, anonymous_id),
+        "user_id": user_id,
+        "anonymous_id": anonymous_id,
+        "received": received,
+        "time": _time(message, received),
+        "context": _mapping(message, "context"),
+    }
+    properties = _mapping(message, "properties")
+    if kind == "track":
+        name = message.get("event")
+        if not isinstance(name, str) or not name or len(name) > LONGEST_ID:
+            raise RejectedError(f"event: a name of 1 to {LONGEST_ID} characters is required")
+        decision = properties.get("decision_id")
+        shared["decision_id"] = decision if isinstance(decision, str) and len(decision) <= LONGEST_ID else None
+        return Track(event=name, properties=_enrich(name, properties, compiled), **shared)
+    if kind in ("page", "screen"):
+        name = message.get("name")
+        return (Page if kind == "page" else Screen)(
+            name=name if isinstance(name, str) else None, properties=properties, **shared
+        )
+    if kind == "identify":
+        return Identify(traits=_mapping(message, "traits"), **shared)
+    if kind == "group":
+        group = _id(message, "groupId")
+        if group is None:
+            raise RejectedError("groupId: is required")
+        return Group(group_id=group, traits=_mapping(message, "traits"), **shared)
+    if kind == "alias":
+        previous = _id(message, "previousId")
+        if previous is None:
+            raise RejectedError("previousId: is required")
+        return Alias(previous_id=previous, **shared)
+    raise RejectedError(f"type: one of track, identify, page, screen, group, alias is expected, not {kind!r}")
+
+
+def _id(message: dict[str, Any], name: str) -> str | None:
+    value = message.get(name)
+    if value is None or value == "":
+        return None
+    text = identifier(value)
+    if not text:
+        raise RejectedError(f"{name}: a text of at most {LONGEST_ID} characters is expected")
+    return text
+
+
+def _mapping(message: dict[str, Any], name: str) -> dict[str, Any]:
+    value = message.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RejectedError(f"{name}: an object is expected")
+    return value
+
+
+def _time(message: dict[str, Any], received: int) -> int:
+    """Event time: received - (sent - original), so that the client's clock drops out; never after `received`."""
+    original = _instant(message, "originalTimestamp")
+    if original is None:
+        original = _instant(message, "timestamp")
+    if original is None:
+        return received
+    sent = _instant(message, "sentAt")
+    moment = original if sent is None else received - (sent - original)
+    return max(min(moment, received), 0)
+
+
+def _instant(message: dict[str, Any], name: str) -> int | None:
+    """Microseconds of an ISO 8601 text, or of seconds or milliseconds since the epoch."""
+    value = message.get(name)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return int(value * (1e3 if value > 1e11 else 1e6))
+        moment = msgspec.convert(value, datetime)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        raise RejectedError(f"{name}: a time in ISO 8601 is expected, not {value!r}") from error
+
+
+def _enrich(name: str, properties: dict[str, Any], compiled: Compiled | None) -> dict[str, Any]:
+    """Add the catalog's category and price where the page did not send them, so that affinities learn from clicks."""
+    if compiled is None:
+        return properties
+    products = properties.get("products")
+    if isinstance(products, list):
+        return properties | {"products": [_enrich(name, p, compiled) if isinstance(p, dict) else p for p in products]}
+    key = "promotion_id" if name.startswith("Promotion") else "product_id"
+    at = compiled.place.get(identifier(properties.get(key)))
+    if at is None:
+        return properties
+    candidate = compiled.candidates[at]
+    known = {"category": candidate.category, "price": candidate.price}
+    return {field: value for field, value in known.items() if value} | properties

@@ -1,0 +1,175 @@
+"""Labels before anything was shown: what customers ordered (or viewed) next, among the popular candidates of the time.
+
+A query stands one microsecond before its event, since a row stamped at the event's arrival already holds it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pyarrow.compute as pc
+
+from features import archive
+from features.events.occurrences import read
+from features.events.schema import decode
+from training.labels import DAY, MICROSECOND, SECOND, VIEWED, Queries, TrainingError, moments, read_zone
+
+if TYPE_CHECKING:
+    from features.home import Home
+    from training.labels import Flags, Ints
+
+SESSION = 30 * 60 * SECOND
+"""A page view has an earlier one in its session when that was at most this long ago."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    candidates: int = 200
+    """Most candidates a query."""
+    window_days: int = 60
+    """Candidates are the most popular of this many days before the query's day."""
+    queries_per_day: int | None = None
+    """At most so many queries a day, drawn at random; None for all."""
+    seed: int = 0
+
+
+class Rewards(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of one type, by arrival; `items` are places in `names`, `starts` (n + 1,) where an event's begin."""
+
+    arrival: Ints
+    customers: list[str]
+    names: list[str]
+    items: Ints
+    starts: Ints
+
+
+def read_rewards(home: Home, event: str) -> Rewards:
+    """Every archived event of that name which names a candidate."""
+    table = archive.read(home.events, ["arrival", "event", "customer", "payload"], types=["track"])
+    table = table.filter(pc.equal(table["event"], event))
+    names: dict[str, int] = {}
+    arrivals, customers, items, counts = [], [], [], []
+    for arrival, customer, payload in zip(
+        table["arrival"].to_pylist(), table["customer"].to_pylist(), table["payload"].to_pylist(), strict=True
+    ):
+        occurrence = read(decode(payload))
+        if occurrence is None or not occurrence.items or not customer:
+            continue
+        arrivals.append(arrival)
+        customers.append(customer)
+        items += [names.setdefault(item.text, len(names)) for item in occurrence.items]
+        counts.append(len(occurrence.items))
+    return Rewards(
+        arrival=np.array(arrivals, np.int64),
+        customers=customers,
+        names=list(names),
+        items=np.array(items, np.int64),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+def label(home: Home, reward: str, options: Options) -> Queries:
+    """One query for each event of the reward. Raises TrainingError when there are none to learn from."""
+    rewards = read_rewards(home, reward)
+    asked = _with_earlier(rewards) if reward == VIEWED else np.ones(len(rewards.arrival), np.bool_)
+    if options.queries_per_day is not None:
+        asked &= _sample(rewards.arrival // DAY, asked, options.queries_per_day, options.seed)
+    chosen, popularity = _popular_by_day(rewards, options)
+    day = rewards.arrival // DAY
+    places = np.flatnonzero(asked & np.array([len(chosen.get(of, ())) > 0 for of in day.tolist()], np.bool_))
+    if not len(places):
+        raise TrainingError(
+            f"no {reward!r} events to learn from with others in the {options.window_days} days before: "
+            "import some history (kairos import), or wait for events"
+        )
+    width = np.array([len(chosen[of]) for of in day[places].tolist()])
+    owner = np.repeat(np.arange(len(places)), width)
+    candidate = np.concatenate([chosen[of] for of in day[places].tolist()])
+    now = rewards.arrival[places] - MICROSECOND
+    hour, weekday = moments(now, [read_zone(home)] * len(places))
+    return Queries(
+        kind="bootstrap",
+        reward=reward,
+        customers=[rewards.customers[at] for at in places.tolist()],
+        now=now,
+        customer_at=now,
+        candidate_at=now,
+        hour=hour,
+        weekday=weekday,
+        device=[""] * len(places),
+        placement=[""] * len(places),
+        inline={},
+        candidates=rewards.names,
+        owner=owner,
+        candidate=candidate,
+        rewarded=_rewarded(rewards, places, owner, candidate),
+        popularity=np.concatenate([popularity[of] for of in day[places].tolist()]),
+    )
+
+
+def _with_earlier(rewards: Rewards) -> Flags:
+    """Whether the same customer had an event of the kind shortly before."""
+    earlier = np.zeros(len(rewards.arrival), np.bool_)
+    last: dict[str, int] = {}
+    for at, (customer, arrival) in enumerate(zip(rewards.customers, rewards.arrival.tolist(), strict=True)):
+        earlier[at] = arrival - last.get(customer, -SESSION - 1) <= SESSION
+        last[customer] = arrival
+    return earlier
+
+
+def _sample(day: Ints, asked: Flags, most: int, seed: int) -> Flags:
+    """At most `most` of the asked of each day."""
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(asked))
+    order = order[np.argsort(day[order], kind="stable")]
+    starts = np.searchsorted(day[order], day[order])
+    kept = np.zeros(len(day), np.bool_)
+    kept[order[np.arange(len(order)) - starts < most]] = True
+    return kept
+
+
+def _popular_by_day(
+    rewards: Rewards, options: Options
+) -> tuple[dict[int, Ints], dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+    """Day -> its candidates by popularity in the window before it, and their share of the window's events.
+
+    Where a shop has no more items than `candidates`, all of them are candidates from the first day that has a past.
+    """
+    day = rewards.arrival // DAY
+    every = len(rewards.names) <= options.candidates
+    count = np.zeros(len(rewards.names))
+    window: deque[tuple[int, Ints, int]] = deque()
+    events = 0
+    chosen, popularity = {}, {}
+    days, firsts = np.unique(day, return_index=True)
+    for number, first, behind in zip(days.tolist(), firsts, [*firsts[1:], len(day)], strict=True):
+        while window and window[0][0] < number - options.window_days:
+            _, gone, times = window.popleft()
+            count -= gone
+            events -= times
+        if events:
+            ranked = np.argsort(-count, kind="stable")[: options.candidates]
+            chosen[number] = ranked if every else ranked[count[ranked] > 0]
+            popularity[number] = count[chosen[number]] / events
+        items = rewards.items[rewards.starts[first] : rewards.starts[behind]]
+        added = np.bincount(items, minlength=len(count)).astype(np.float64)
+        window.append((number, added, behind - first))  # type: ignore[arg-type]
+        count += added
+        events += behind - first
+    return chosen, popularity
+
+
+def _rewarded(rewards: Rewards, places: Ints, owner: Ints, candidate: Ints) -> Flags:
+    names = np.int64(len(rewards.names))
+    counts = rewards.starts[places + 1] - rewards.starts[places]
+    spread = np.repeat(np.arange(len(places)), counts)
+    inside = np.repeat(rewards.starts[places] - (np.cumsum(counts) - counts), counts) + np.arange(len(spread))
+    return np.isin(owner * names + candidate, spread * names + rewards.items[inside])
+
+
+def count(home: Home) -> Counter[str]:
+    """How many archived track events there are of each name."""
+    table = archive.read(home.events, ["event"], types=["track"])
+    counted = table["event"].value_counts().to_pylist()
+    return Counter({entry["values"]: entry["counts"] for entry in counted})

@@ -1,0 +1,223 @@
+"""The training set: states joined as of each query by Feast, then closed by the code that serves, chunk by chunk.
+
+Joined first, exploded after: a customer's row is read once a query, a candidate's once a snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from features.aggregates.columns import MOST_OWNERS, Columns, close, decode, decode_rows
+from features.aggregates.declared import TOTAL
+from features.aggregates.engine import advance_customer
+from features.aggregates.rows import LAYOUTS, Layout, blank, pack, unpack
+from features.events.occurrences import read
+from features.ids import digest
+from models.matrix import States, Subjects, compute
+from training.labels import SECOND, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from feast import FeatureStore
+    from numpy.typing import NDArray
+
+    from features.home import Home
+    from training.labels import Floats, Ints, Queries
+
+ROWS_A_JOIN = 400_000
+ROWS_A_CHUNK = MOST_OWNERS
+LAST_VIEWED = "customer__product_viewed_candidate__last"
+ATTRIBUTES = ("kind", "category", "price", "value")
+TIME = pa.timestamp("us", tz="UTC")
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Features of some neighbouring rows of the queries."""
+
+    rows: slice
+    features: dict[str, Floats]
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Joined rows of one view as packed lists, with where each begins; entities without a row begin at the blank one."""
+
+    layout: Layout
+    numbers: Floats
+    number_spans: Ints
+    """(n, 2) where each row's numbers begin and end."""
+    ids: Ints
+    id_spans: Ints
+
+    def columns(self, index: Ints | slice) -> Columns:
+        return decode(self.layout, self.numbers, self.number_spans[index, 0], self.ids, self.id_spans[index, 0])
+
+    def packed(self, at: int) -> tuple[list[float], list[int]]:
+        numbers, ids = slice(*self.number_spans[at]), slice(*self.id_spans[at])
+        return self.numbers[numbers].tolist(), self.ids[ids].tolist()
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything read for some neighbouring queries."""
+
+    customers: Columns
+    successors: Stored
+    totals: Stored
+    candidates: Stored
+    attributes: dict[str, NDArray[np.float64]]
+    """Of each unique (candidate, snapshot); kinds and categories as digests."""
+    pair: Ints
+    """Row -> its unique (candidate, snapshot)."""
+
+
+class Source:
+    """The historical store as training reads it."""
+
+    def __init__(self, home: Home, store: FeatureStore) -> None:
+        self._store = store
+        seen = pads.dataset(home.history / "candidate", format="parquet").to_table(["candidate"])["candidate"]
+        self._texts = {digest(text): text for text in seen.unique().to_pylist()}
+
+    def read(self, queries: Queries) -> Iterator[Chunk]:
+        """Chunks of all rows, in order. Raises TrainingError for a query with too many candidates."""
+        starts = queries.row_starts
+        for first, behind in _spans(starts, ROWS_A_JOIN):
+            joined = self._join(queries, first, behind, starts)
+            for low, high in _spans(starts[first : behind + 1], ROWS_A_CHUNK):
+                rows = slice(int(starts[first + low]), int(starts[first + high]))
+                yield Chunk(rows, _compute(queries, joined, first, first + low, first + high, rows, int(starts[first])))
+
+    def _join(self, queries: Queries, first: int, behind: int, starts: Ints) -> Joined:
+        rows = slice(starts[first], starts[behind])
+        time = queries.candidate_at[first:behind]
+        instants, of_query = np.unique(time, return_inverse=True)
+        width = np.int64(len(queries.candidates))
+        pairs, pair = np.unique(
+            of_query[queries.owner[rows] - first] * width + queries.candidate[rows], return_inverse=True
+        )
+        names = pa.array(queries.candidates).take(pa.array(pairs % width))
+        layout = LAYOUTS["candidate"]
+        references = [f"candidate:{layout.numbers}", f"candidate:{layout.ids}"]
+        references += [f"attributes:{name}" for name in ATTRIBUTES]
+        table = self._ask("candidate", names, instants[pairs // width], references)
+        customers = self._customers(queries, first, behind)
+        last = close(customers, queries.now[first:behind] / SECOND)[LAST_VIEWED]
+        before = pa.array([self._texts.get(int(key), "") for key in last])
+        return Joined(
+            customers=customers,
+            successors=self._states("successors", before, time),
+            totals=self._states("candidate", pa.array([TOTAL] * len(time)), time),
+            candidates=_open(layout, table),
+            attributes={name: _attribute(table[name]) for name in ATTRIBUTES},
+            pair=pair,
+        )
+
+    def _customers(self, queries: Queries, first: int, behind: int) -> Columns:
+        """The customers' rows, with the events that came inside the decisions applied."""
+        layout = LAYOUTS["customer"]
+        entities = pa.array(queries.customers[first:behind])
+        stored = self._states("customer", entities, queries.customer_at[first:behind])
+        inline = {at: events for at in range(first, behind) if (events := queries.inline.get(at))}
+        if not inline:
+            return stored.columns(slice(None))
+        rows = []
+        for at in range(behind - first):
+            packed = stored.packed(at)
+            if events := inline.get(first + at):
+                row = unpack(layout, "", 0, *packed)
+                for occurrence in filter(None, map(read, events)):
+                    advance_customer(row, occurrence)
+                packed = pack(row)
+            rows.append(packed)
+        return decode_rows(layout, rows)
+
+    def _states(self, view: str, entities: pa.Array, at: Ints) -> Stored:
+        layout = LAYOUTS[view]
+        key = "customer" if view == "customer" else "candidate"
+        references = [f"{view}:{layout.numbers}", f"{view}:{layout.ids}"]
+        return _open(layout, self._ask(key, entities, at, references))
+
+    def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
+        labels = pa.table({key: entities, "event_timestamp": pa.array(at).cast(TIME)})
+        return self._store.get_historical_features(entity_df=labels, features=references).to_arrow()  # type: ignore[arg-type]  # our store takes Arrow tables
+
+
+def _spans(starts: Ints, most: int) -> Iterator[tuple[int, int]]:
+    """Runs of neighbouring queries with at most `most` rows together, as (first, behind)."""
+    first, count = 0, len(starts) - 1
+    while first < count:
+        behind = int(np.searchsorted(starts, starts[first] + most, side="right")) - 1
+        if behind == first:
+            raise TrainingError(f"a query has {starts[first + 1] - starts[first]} candidates, at most {most} fit")
+        behind = min(behind, count, first + MOST_OWNERS)
+        yield first, behind
+        first = behind
+
+
+def _open(layout: Layout, table: pa.Table) -> Stored:
+    numbers, ids = pack(blank(layout, ""))
+    values, spans = _lists(table[layout.numbers], np.asarray(numbers, np.float64))
+    keys, key_spans = _lists(table[layout.ids], np.asarray(ids, np.int64))
+    return Stored(layout, values, spans, keys, key_spans)
+
+
+def _lists(column: pa.ChunkedArray, empty: NDArray[np.generic]) -> tuple[NDArray[np.generic], Ints]:
+    """A column of lists as (values, (n, 2) spans); null lists are spans of `empty`, which stands behind the rest."""
+    values, spans, before = [], [], 0
+    for chunk in column.chunks:
+        offsets = chunk.offsets.to_numpy().astype(np.int64)
+        values.append(chunk.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False))
+        span = np.stack([offsets[:-1], offsets[1:]], axis=1) - offsets[0] + before
+        span[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+        spans.append(span)
+        before += len(values[-1])
+    found = np.concatenate(spans)
+    found[found[:, 0] < 0] = before, before + len(empty)
+    return np.concatenate([*values, empty]), found
+
+
+def _attribute(column: pa.ChunkedArray) -> Floats:
+    """Numbers as they are (NaN where the catalog says nothing), texts as digests."""
+    if not pa.types.is_string(column.type):
+        return column.to_numpy().astype(np.float64)
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    digests = np.array([*(digest(text) for text in encoded.dictionary.to_pylist()), digest("")], np.float64)
+    return digests[encoded.indices.fill_null(-1).to_numpy()]
+
+
+def _compute(
+    queries: Queries, joined: Joined, base: int, first: int, behind: int, rows: slice, base_row: int
+) -> dict[str, Floats]:
+    local = slice(first - base, behind - base)
+    owner = queries.owner[rows] - first
+    pair = joined.pair[rows.start - base_row : rows.stop - base_row]
+    known = np.array([digest(text) for text in queries.candidates], np.int64)
+    attributes = {name: values[pair] for name, values in joined.attributes.items()}
+    states = States(
+        customers=joined.customers.take(np.arange(local.start, local.stop)),
+        candidates=joined.candidates.columns(pair),
+        totals=joined.totals.columns(local),
+        successors=joined.successors.columns(local),
+    )
+    return compute(
+        states,
+        Subjects(
+            now=queries.now[first:behind] / SECOND,
+            owner=owner,
+            candidate=known[queries.candidate[rows]],
+            category=attributes["category"].astype(np.int64),
+            kind=attributes["kind"].astype(np.int64),
+            price=attributes["price"],
+            value=attributes["value"],
+            hour=queries.hour[first:behind],
+            weekday=queries.weekday[first:behind],
+            device=np.array([digest(text) for text in queries.device[first:behind]], np.int64),
+            placement=np.array([digest(text) for text in queries.placement[first:behind]], np.int64),
+        ),
+    )

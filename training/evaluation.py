@@ -1,0 +1,92 @@
+"""How well scores rank and how honest probabilities are: metrics by query and over rows. Pure numpy.
+
+Ranking metrics skip queries without a rewarded candidate; ties are broken at random by the seed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from training.labels import Flags, Floats, Ints
+
+TOP = 10
+ECE_BINS = 20
+SMALLEST = 1e-7
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """Per query (NaN where nothing was rewarded): NDCG@10 (Jarvelin, Kekalainen 2002, binary gains), hit rate@10 and
+    reciprocal rank of the first rewarded candidate."""
+
+    ndcg: Floats
+    hit: Floats
+    reciprocal: Floats
+
+
+def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int) -> Ranking:
+    """`owner` is the query of each row, ascending."""
+    ties = np.random.default_rng(seed).random(len(score))
+    order = np.lexsort((ties, -score, owner))
+    of = owner[order]
+    gain = rewarded[order].astype(np.float64)
+    place = np.arange(len(order)) - np.searchsorted(of, of) + 1
+    found = np.bincount(of, gain, minlength=queries)
+    top = place <= TOP
+    dcg = np.bincount(of, gain * top / np.log2(place + 1.0), minlength=queries)
+    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(TOP) + 2.0))])
+    best = np.full(queries, np.inf)
+    hits = gain > 0
+    np.minimum.at(best, of[hits], place[hits])
+    nothing = found == 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ndcg = dcg / ideal[np.minimum(found, TOP).astype(np.int64)]
+    return Ranking(
+        np.where(nothing, np.nan, ndcg),
+        np.where(nothing, np.nan, best <= TOP),
+        np.where(nothing, np.nan, 1.0 / best),
+    )
+
+
+def measure_auc(score: Floats, rewarded: Flags) -> float:
+    """Area under the ROC curve as the Mann-Whitney statistic, ties counting half; NaN when all labels are alike."""
+    order = np.argsort(score, kind="stable")
+    values, start, counts = np.unique(score[order], return_index=True, return_counts=True)
+    middle = np.repeat(start + (counts + 1) / 2.0, counts)
+    hits = float(rewarded.sum())
+    misses = len(rewarded) - hits
+    if not hits or not misses:
+        return float("nan")
+    return float((middle[rewarded[order]].sum() - hits * (hits + 1.0) / 2.0) / (hits * misses))
+
+
+def losses(probability: Floats, rewarded: Flags) -> Floats:
+    """Log loss of each row, in nats."""
+    inside = np.clip(probability, SMALLEST, 1.0 - SMALLEST)
+    return -np.log(np.where(rewarded, inside, 1.0 - inside))
+
+
+class Reliability(msgspec.Struct, frozen=True):
+    """Rows in bins of equal size by predicted probability: mean predicted, mean actual, rows."""
+
+    predicted: Floats
+    actual: Floats
+    rows: Floats
+
+
+def bin_reliability(probability: Floats, rewarded: Flags, bins: int = ECE_BINS) -> Reliability:
+    order = np.argsort(probability, kind="stable")
+    edges = np.unique(np.linspace(0, len(order), min(bins, len(order)) + 1).astype(np.int64))
+    rows = np.diff(edges)
+    predicted = np.add.reduceat(probability[order], edges[:-1]) / rows
+    actual = np.add.reduceat(rewarded[order].astype(np.float64), edges[:-1]) / rows
+    return Reliability(predicted, actual, rows.astype(np.float64))
+
+
+def measure_ece(probability: Floats, rewarded: Flags) -> float:
+    """Expected calibration error (Naeini et al. 2015, eq. 3), in bins of equal size."""
+    bins = bin_reliability(probability, rewarded)
+    return float(np.average(np.abs(bins.predicted - bins.actual), weights=bins.rows))
