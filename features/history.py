@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from array import array
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,11 +21,12 @@ from features.aggregates.engine import Candidates, advance_candidates, advance_c
 from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge, pack
 from features.events.occurrences import number, read
 from features.events.schema import CatalogPublished, Event, SnapshotTaken, decode
-from features.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from features.home import Home
 
 SECOND = 1_000_000
 ROWS_A_FILE = 50_000
@@ -163,10 +165,10 @@ def _replay(
     at = dict.fromkeys(events, 0)
     rebuilt.candidates = {partition: Candidates() for partition in events}
     done = 0
-    end = max((part[-1][0] for part in events.values()), default=0) + 1
-    # What no snapshot has held yet is in the states, and in a last one.
-    last = {partition: end for partition in events}
-    for time, cursors in [*_markers(events), (end, last)]:
+    markers = _markers(events)
+    # What no snapshot has held yet is in the states, and in a last one: behind every event and every marker.
+    end = max([part[-1][0] for part in events.values()] + [time for time, _ in markers[-1:]], default=0) + 1
+    for time, cursors in [*markers, (end, dict.fromkeys(events, end))]:
         changed: set[tuple[str, int]] = set()
         for partition, part in events.items():
             until = time if partition == archive.IMPORTED else cursors.get(partition, 0)
@@ -190,20 +192,17 @@ def _advance(partition: int, arrival: int, event: Event, table: _Table, rebuilt:
         row = rebuilt.customers[event.customer] = blank(LAYOUTS["customer"], event.customer)
     changed = advance_candidates(rebuilt.candidates[partition], row, occurrence, arrival)
     advance_customer(row, occurrence)
-    row.applied = arrival
-    table.add(row, arrival)
+    # Later than the row before, also where imported and live history of a customer overlap.
+    row.applied = max(arrival, row.applied + 1)
+    table.add(row, row.applied)
     return changed
 
 
 def _merged(rebuilt: Rebuilt, key: tuple[str, int]) -> Row:
     view, candidate = key
-    merged: Row | None = None
-    for partition in sorted(rebuilt.candidates):
-        part: Row | None = getattr(rebuilt.candidates[partition], view).get(candidate)
-        if part is not None:
-            merged = part if merged is None else merge(LAYOUTS[view], merged, part)
-    assert merged is not None
-    return merged
+    states = [getattr(rebuilt.candidates[partition], view) for partition in sorted(rebuilt.candidates)]
+    parts: list[Row] = [rows[candidate] for rows in states if candidate in rows]
+    return reduce(partial(merge, LAYOUTS[view]), parts)
 
 
 def _write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) -> None:
@@ -214,8 +213,14 @@ def _write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) 
         stamp = arrival if order else 0
         rows += [{"candidate": str(c["id"]), "event_timestamp": stamp, **_attributes(c)} for c in event.candidates]
     schema = pa.schema(
-        [("candidate", pa.string()), ("event_timestamp", pa.int64()), ("kind", pa.string()), ("category", pa.string())]
-        + [("price", pa.float64()), ("value", pa.float64())]
+        [
+            ("candidate", pa.string()),
+            ("event_timestamp", pa.int64()),
+            ("kind", pa.string()),
+            ("category", pa.string()),
+            ("price", pa.float64()),
+            ("value", pa.float64()),
+        ]
     )
     folder.mkdir(parents=True)
     table = pa.Table.from_pylist(rows, schema)

@@ -23,5 +23,13 @@ def digest(text: str) -> int:
     """
     if not text:
         return NOTHING
-    raw = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=BITS // 8).digest()
-    return int.from_bytes(raw, "little") or 1
+    return int.from_bytes(_hash(text, BITS // 8), "little") or 1
+
+
+def fingerprint(text: str) -> int:
+    """A stable hash of `text` in [-2**63, 2**63): for what is too many for 48 bits, such as a day's messages."""
+    return int.from_bytes(_hash(text, 8), "little", signed=True)
+
+
+def _hash(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()

@@ -1,4 +1,4 @@
-"""Archive -> historical store -> online store, from scratch; workers wait meanwhile, and events wait in their streams."""
+"""Archive -> historical store -> online store, from scratch. Workers wait meanwhile, and events in their streams."""
 
 from __future__ import annotations
 
@@ -41,20 +41,10 @@ def replay(
     began = time.monotonic()
     redis = Redis.from_url(redis_url, socket_timeout=30)
     store = OnlineStore(settings.home, redis_url)
-    lease = Lease(redis, stream.REPLAY, f"replay-{uuid.uuid4()}")
-    hold_all_back(redis, lease, settings.partitions)
-
-    def renewing(done: int, total: int) -> None:
-        lease.check()
-        progress(done, total)
-
-    try:
+    with redis, hold_all_back(redis, settings.partitions, f"replay-{uuid.uuid4()}") as lease:
         catch_up(settings, redis, store, lease)
-        rebuilt = history.rebuild(settings.home, renewing)
+        rebuilt = history.rebuild(settings.home, progress)
         _restore(settings, redis, store, rebuilt, lease)
-    finally:
-        lease.release()
-        redis.close()
     return Report(
         events=rebuilt.events,
         rows=rebuilt.rows,
@@ -72,6 +62,7 @@ def catch_up(settings: Settings, redis: Redis, store: OnlineStore, lease: Lease)
         while entries := read_entries(redis, partition):
             lease.check()
             processor.process(partition, entries, lease.check)
+        lease.check()
         processor.flush(partition)
 
 
@@ -90,12 +81,13 @@ def parse_entry(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[int, bytes]:
 def _restore(settings: Settings, redis: Redis, store: OnlineStore, rebuilt: history.Rebuilt, lease: Lease) -> None:
     numbers = [archive.IMPORTED, *range(settings.partitions)]
     for number in numbers:
-        _write_candidates(redis, number, rebuilt.candidates.get(number), rebuilt.cursors.get(number, 0))
         lease.check()
+        _write_candidates(redis, number, rebuilt.candidates.get(number), rebuilt.cursors.get(number, 0))
     rows = list(rebuilt.customers.values())
     for start in range(0, len(rows), BATCH):
-        store.write("customer", rows[start : start + BATCH])
         lease.check()
+        store.write("customer", rows[start : start + BATCH])
+    lease.check()
     _forget_customers(redis, store, set(rebuilt.customers))
     redis.delete(snapshots.ROWS)
     snapshotter = snapshots.Snapshotter(redis, store, numbers, afresh=True)

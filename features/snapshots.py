@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from features import stream
 from features.aggregates.rows import LAYOUTS, Row, merge
+from features.events.schema import SnapshotTaken, encode
 from features.streaming import (
     StoredRow,
     candidates_key,
@@ -32,6 +34,9 @@ HEAD = "kairos:{snapshot}:head"
 ROWS = "kairos:{snapshot}:rows"
 CHANGES = "kairos:{snapshot}:changes"
 KEPT_CHANGES = 600
+MARKERS = 0
+"""The partition that the events SnapshotTaken go to."""
+SECOND = 1_000_000
 # KEYS: a partition's rows, its changes. ARGV: an arrival. -> `applied`, then (field, row) of all that changed since:
 # at once, so that the rows are those of `applied`.
 CHANGED_SINCE = """
@@ -85,7 +90,10 @@ class Snapshotter:
         return taken
 
     def refresh(self, now: int) -> Head | None:
-        """Merge what changed since the last snapshot and publish it as of `now` (microseconds); None if nothing did."""
+        """Merge what changed since the last snapshot and publish it as of `now` (microseconds); None if nothing did.
+
+        After an exception the snapshotter has to be made anew: what it holds may be ahead of what is published.
+        """
         changed: set[tuple[str, int]] = set()
         cursors = {}
         for number in self._partitions:
@@ -97,9 +105,10 @@ class Snapshotter:
             return None
         head = Head(self.head.number + 1, max(now, self.head.time + 1), cursors)
         merged = {key: self._merged(key) for key in changed}
-        self._publish(head, merged)
         for view in _CANDIDATE_VIEWS:
             self._store.write(view, [row for (of, _), row in merged.items() if of == view])
+        self._record(head)
+        self._publish(head, merged)
         self.head = head
         return head
 
@@ -110,6 +119,18 @@ class Snapshotter:
         for row in rows[1:]:
             merged = merge(LAYOUTS[key[0]], merged, row)
         return merged
+
+    def _record(self, head: Head) -> None:
+        """Put the marker by which history knows this snapshot into a stream: before any decision can log its number."""
+        marker = SnapshotTaken(
+            message_id=f"snapshot:{head.number}:{head.time}",
+            customer="",
+            time=head.time,
+            received=head.time,
+            number=head.number,
+            cursors=head.cursors,
+        )
+        stream.append(self._redis, MARKERS, [stream.Message(marker.message_id, encode(marker))], head.time / SECOND)
 
     def _publish(self, head: Head, merged: dict[tuple[str, int], Row]) -> None:
         rows = {row_field(*key): store_row(row) for key, row in merged.items()}

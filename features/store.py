@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Value
 
 from features import views
 from features.aggregates.rows import LAYOUTS, Layout, Row, pack, unpack
+from features.occupancy import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,19 +39,26 @@ class Packed(msgspec.Struct, frozen=True):
 
 
 def connection_string(redis_url: str) -> str:
-    """Feast's form (`host:port,password=...,db=...`) of a redis:// or rediss:// URL."""
+    """Feast's form (`host:port,password=...,db=...`) of a redis:// or rediss:// URL; UnavailableError for others."""
     url = urlsplit(redis_url)
+    if url.scheme not in ("redis", "rediss") or ":" in (url.hostname or ""):
+        raise UnavailableError("Feast reaches Redis by name or IPv4 address only: use redis://host:port or rediss://")
     parts = [f"{url.hostname or '127.0.0.1'}:{url.port or 6379}"]
     if url.scheme == "rediss":
         parts.append("ssl=true")
     if url.username:
-        parts.append(f"username={unquote(url.username)}")
+        parts.append(f"username={_quote(url.username)}")
     if url.password:
-        parts.append(f"password={unquote(url.password)}")
+        parts.append(f"password={_quote(url.password)}")
     if database := url.path.lstrip("/"):
         parts.append(f"db={database}")
     parts += [f"{name}={value}" for name, value in parse_qsl(url.query)]
     return ",".join(parts)
+
+
+def _quote(text: str) -> str:
+    """Feast splits at commas and reads values as JSON where they are any: a password of digits would become a number."""
+    return json.dumps(unquote(text)).replace(",", "\\u002c")
 
 
 def configure(home: Home, redis_url: str) -> RepoConfig:
@@ -81,7 +90,7 @@ def open_store(home: Home, redis_url: str) -> FeatureStore:
 
 
 class OnlineStore:
-    """Packed rows in Feast's Redis online store, past its registry: one HMGET a read, one pipeline a batch of writes."""
+    """Packed rows in Feast's Redis online store, past its registry: a read is one HMGET, a batch of writes one pipeline."""
 
     def __init__(self, home: Home, redis_url: str) -> None:
         self._config = configure(home, redis_url)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from features.ids import digest
+from features.ids import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis import Redis
 
 DEDUPLICATED_HOURS = 24
 FIELD = b"e"
@@ -29,12 +31,15 @@ APPEND = """
 local now = redis.call('TIME')
 local arrival = tonumber(now[1]) * 1000000 + tonumber(now[2])
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
-local answers, added = {}, {}
+local answers, sets, added = {}, {KEYS[3]}, false
+for k = 4, #KEYS do
+  if redis.call('EXISTS', KEYS[k]) == 1 then sets[#sets + 1] = KEYS[k] end
+end
 for i = 2, #ARGV, 2 do
   local seen = false
   if ARGV[i] ~= '' then
-    for k = 3, #KEYS do
-      if redis.call('SISMEMBER', KEYS[k], ARGV[i]) == 1 then seen = true break end
+    for _, set in ipairs(sets) do
+      if redis.call('SISMEMBER', set, ARGV[i]) == 1 then seen = true break end
     end
   end
   if seen then
@@ -45,13 +50,13 @@ for i = 2, #ARGV, 2 do
     redis.call('XADD', KEYS[1], string.format('%.0f-0', arrival), 'e', ARGV[i + 1])
     if ARGV[i] ~= '' then
       redis.call('SADD', KEYS[3], ARGV[i])
-      added[1] = true
+      added = true
     end
     answers[#answers + 1] = arrival
   end
 end
 redis.call('SET', KEYS[2], string.format('%.0f', last))
-if added[1] then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
+if added then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
 return answers
 """
 
@@ -98,8 +103,15 @@ def append_arguments(partition: int, messages: Sequence[Message], now: float) ->
     arguments: list[Any] = [(DEDUPLICATED_HOURS + 2) * 3600]
     for message in messages:
         # As 64-bit integers a set of ids stays an intset while it is small.
-        arguments += ["" if message.message_id is None else digest(message.message_id), message.payload]
+        arguments += ["" if message.message_id is None else fingerprint(message.message_id), message.payload]
     return keys, arguments
+
+
+def append(redis: Redis, partition: int, messages: Sequence[Message], now: float) -> list[int]:
+    """Append events and wait for it -> the arrival of each, 0 for a duplicate. `now` as in `append_arguments`."""
+    keys, arguments = append_arguments(partition, messages, now)
+    arrivals: Any = redis.eval(APPEND, len(keys), *keys, *arguments)
+    return list(arrivals)
 
 
 def token(partition: int, arrival: int) -> str:

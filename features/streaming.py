@@ -111,7 +111,10 @@ def load_candidates(redis: Redis, partition: int) -> Candidates:
 
 
 class Processor:
-    """Applies stream entries of owned partitions. `check` raises LeaseLostError when the partition is no longer ours."""
+    """Applies stream entries of owned partitions. `check` raises LeaseLostError when the partition is no longer ours.
+
+    After any exception the partition has to be opened anew: its states in memory may be ahead of what is written.
+    """
 
     def __init__(self, home: Home, redis: Redis, store: OnlineStore) -> None:
         self._home, self._redis, self._store = home, redis, store

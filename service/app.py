@@ -74,6 +74,7 @@ def create(settings: Settings, redis_url: str, index: int = 0) -> Litestar:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await live.close()
             await store.close()
 
     return Litestar(

@@ -69,6 +69,24 @@ def worker(*, home: HomeOption = None) -> None:
     raise SystemExit(tree.work(settings, _loader(settings), tree.say_with_time))
 
 
+def decide(
+    *,
+    customer: Annotated[str, Parameter(help="The customer's id, known or anonymous.")],
+    placement: Annotated[list[str], Parameter(help="A placement of the catalog; give several for a whole page.")],
+    flag: Annotated[dict[str, str] | None, Parameter(help="Force a variant: --flag.EXPERIMENT VARIANT.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Show one decision for a customer and a placement.
+
+    It asks the running `kairos up` of the home, or decides in this process when there is none, and says why.
+    """
+    from rich.console import Console
+
+    from service.decisions import terminal
+
+    Console().print(terminal.render(terminal.ask(_settings(home), customer, placement, flag or {})))
+
+
 def _settings(home: Path | None) -> "Settings":
     from features.settings import load
 

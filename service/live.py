@@ -81,6 +81,9 @@ class Live:
         if self._head is not None:
             metrics.SNAPSHOT_AGE.set(max(time.time() - self._head.time / 1e6, 0.0))
 
+    async def close(self) -> None:
+        await self._redis.aclose()
+
     def _read_catalog(self) -> bool:
         stamp = _stamp(self._settings.home.catalog)
         if stamp == self._catalog_stamp:

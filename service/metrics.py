@@ -46,4 +46,5 @@ class _Ours(Collector):
 
     def collect(self) -> Iterator[Metric]:
         shared = multiprocess.MultiProcessCollector(CollectorRegistry())  # type: ignore[no-untyped-call]  # untyped
-        return (metric for metric in shared.collect() if metric.name.startswith("kairos_"))
+        everything: Iterator[Metric] = shared.collect()  # type: ignore[no-untyped-call]  # untyped too
+        return (metric for metric in everything if metric.name.startswith("kairos_"))

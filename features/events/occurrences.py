@@ -5,7 +5,6 @@ Refuses nothing: a property of the wrong type counts as absent, since intake kee
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -14,6 +13,8 @@ from features.events.schema import Event, Page, Screen, Track
 from features.ids import digest
 
 LONGEST_ID = 256
+LARGEST = 1e15
+"""Amounts beyond it count as absent, so that sums of them stay finite and exact enough."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -39,21 +40,21 @@ class Occurrence(msgspec.Struct, frozen=True):
 
 
 def number(value: Any) -> float:
-    """A finite float of a JSON value (numeric text included), else 0."""
+    """A float of a JSON value (numeric text included) up to LARGEST either way, else 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return 0.0
     try:
         parsed = float(value)
     except (ValueError, OverflowError):
         return 0.0
-    return parsed if math.isfinite(parsed) else 0.0
+    return parsed if abs(parsed) <= LARGEST else 0.0
 
 
 def identifier(value: Any) -> str:
     """An id of a JSON value (numbers become text), else the empty text."""
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST_ID else ""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and len(value) <= LONGEST_ID else ""
 
 
 def read(event: Event) -> Occurrence | None:
@@ -77,7 +78,7 @@ def read(event: Event) -> Occurrence | None:
             continue
         quantity = number(entry.get("quantity")) or 1.0
         if (earlier := items.get(text)) is not None:
-            quantity += earlier.quantity
+            quantity = number(quantity + earlier.quantity)
         category = digest(identifier(entry.get("category")))
         items[text] = Item(text, digest(text), category, quantity, number(entry.get("price")))
     revenue = next((number(properties[name]) for name in ("revenue", "total", "value") if name in properties), 0.0)

@@ -12,10 +12,15 @@ import msgspec
 SCHEMA = 1
 
 
+def _present() -> int:
+    return SCHEMA
+
+
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
     """What every event has. Times are microseconds since the epoch, UTC."""
 
-    schema: int = SCHEMA
+    schema: int = msgspec.field(default_factory=_present)
+    """Written into every record: a default that is left out would mean another number to each version."""
     message_id: str
     customer: str
     """The customer's key: the known id, else the anonymous one; empty for what concerns no customer."""

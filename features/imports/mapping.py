@@ -36,10 +36,21 @@ def _parse(text: str) -> str:
     return text
 
 
+def is_a_name(text: str) -> bool:
+    """Whether it can only be meant as a column's: one word, or what is no SQL."""
+    if re.fullmatch(r"[^\W\d]\w*", text.strip()):
+        return text.strip().lower() not in ("true", "false", "null")
+    try:
+        duckdb.SQLExpression(text)
+    except duckdb.Error:
+        return True
+    return False
+
+
 def first_line(error: duckdb.Error) -> str:
-    """What DuckDB says, without the error's kind and the lines that show the place in our statement."""
-    text = str(error).split("\n\nLINE", 1)[0]
-    return re.sub(r"^[\w ]+ Error: ", "", text).replace("\n", " ").strip()
+    """What DuckDB says, without the error's kind, overloads and the lines that show the place in our statement."""
+    text = re.split(r"\n\nLINE|\s*Candidate functions", str(error), maxsplit=1)[0]
+    return " ".join(re.sub(r"^[\w ]+ Error: ", "", text).split())
 
 
 def _name(text: str) -> str:
@@ -97,20 +108,20 @@ class Condition(Part):
     reason: Name
 
 
+def _products(given: dict[str, str]) -> dict[str, str]:
+    if "product_id" not in given:
+        raise ValueError("product_id is expected among them")
+    return given
+
+
 class Group(Part):
     """Rows that are lines of one event, such as an order. A group has one customer and one event name in any case."""
 
     by: Annotated[list[Expression], Field(min_length=1)]
-    products: dict[Name, Expression]
+    products: Annotated[dict[Name, Expression], AfterValidator(_products)]
     """Properties of the entry that each row adds to `products`."""
     sums: dict[Name, Expression] = {}
     """Properties of the event that add up over the rows, such as `revenue`."""
-
-    @model_validator(mode="after")
-    def _has_products(self) -> Self:
-        if "product_id" not in self.products:
-            raise ValueError("products.product_id is required")
-        return self
 
 
 class Placement(Part):
@@ -173,6 +184,13 @@ class Mapping(Part):
     shift_to: Literal["now"] | None = None
     """Move all times by the number of whole weeks that brings the newest closest to, and not after, now."""
     candidates: Candidates | None = None
+
+    @model_validator(mode="after")
+    def _distinct_properties(self) -> Self:
+        taken = {"products", *self.group.sums} if self.group else set()
+        if twice := sorted(taken & self.properties.keys()):
+            raise ValueError(f"group already gives the event the property {', '.join(twice)}")
+        return self
 
 
 def read(path: Path) -> tuple[Document, Mapping]:

@@ -186,8 +186,8 @@ def _split_lines(source: Source) -> Iterator[tuple[pa.Table, pa.Table]]:
             try:
                 decoder.decode(line)
                 good.append((number, line.decode()))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                bad.append((number, f"unreadable: {error}", line.decode(errors="replace")))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                bad.append((number, "unreadable: not a JSON object", line.decode(errors="replace")))
             if len(good) + len(bad) >= BATCH:
                 yield _tables(good, bad)
                 good, bad = [], []

@@ -10,12 +10,10 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from features import refusal, tether
+from service.supervisor.signals import WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-"""The signals that a supervisor acts on; its children start with the defaults."""
 
 
 class Process(Protocol):

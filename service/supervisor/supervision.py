@@ -5,9 +5,6 @@ One loop and no threads, so that it can fork at any time.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -16,11 +13,12 @@ import msgspec
 
 from features.occupancy import UnavailableError
 from features.refusal import REFUSED
-from service.supervisor.processes import WATCHED, Process
+from service.supervisor.signals import describe, open_inbox, receive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Sequence
+
+    from service.supervisor.processes import Process
 
     Say = Callable[[str], None]
     Clock = Callable[[], float]
@@ -72,7 +70,7 @@ def supervise(
     start: then it says why, and starting it again would not help. `closing` is called before anything is stopped.
     """
     watches = [[Watch(part) for part in stage] for stage in stages]
-    with _inbox() as inbox:
+    with open_inbox() as inbox:
         try:
             return _run(watches, inbox, say, ready, clock)
         finally:
@@ -104,7 +102,7 @@ def _run(stages: list[list[Watch]], inbox: int, say: Say, ready: Callable[[], No
                 say(f"still waiting: {reason}")
                 patience *= 2
         due = [watch.due - clock() for watch in started if watch.process is None]
-        if _receive(inbox, min([0.1] if waiting else [*due, 60.0])) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+        if receive(inbox, min([0.1] if waiting else [*due, 60.0])) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
             return 0
 
 
@@ -154,50 +152,12 @@ def _stop(stage: list[Watch], inbox: int, say: Say, grace: float, clock: Clock) 
         process.terminate()
     deadline = clock() + grace
     while (alive := {name: p for name, p in processes.items() if p.poll() is None}) and clock() < deadline:
-        if signal.SIGINT in _receive(inbox, max(deadline - clock(), 0.0)):
+        if signal.SIGINT in receive(inbox, max(deadline - clock(), 0.0)):
             grace = 0.0
             break
     for name, process in alive.items():
         say(f"{name} did not stop: killed")
         process.kill()
     while any(process.poll() is None for process in alive.values()):
-        _receive(inbox, 0.1)
+        receive(inbox, 0.1)
     return grace
-
-
-def describe(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"killed by {signal.Signals(-code).name}"
-    return f"killed by signal {-code}"
-
-
-@contextlib.contextmanager
-def _inbox() -> Iterator[int]:
-    """A pipe in which each watched signal appears as a byte: nothing is missed between looking and waiting."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    taken = [number for number in WATCHED if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
-    handlers = {number: signal.signal(number, _ignore) for number in taken}
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """The byte in the inbox is all that a signal does."""
-
-
-def _receive(inbox: int, seconds: float) -> set[int]:
-    """Signals that have arrived, waiting for the first at most so long."""
-    readable, _, _ = select.select([inbox], [], [], max(seconds, 0.0))
-    return set(os.read(inbox, 512)) if readable else set()

@@ -52,7 +52,7 @@ def up(
         say(f"starting in {settings.home.root}")
         entries = stack.enter_context(_shared(load, say))
         redis = [_redis(settings, address, lock)] if address else []
-        stages = [redis, [_worker(settings, url, entries)], _api(settings, url, listener, workers, entries)]
+        stages = [redis, [_worker(settings, url, entries, listener)], _api(settings, url, listener, workers, entries)]
         run = Run(pid=os.getpid(), redis_url=url, api_url=url_of(listener))
         stack.enter_context(announce(settings.home, run))
         return supervise(
@@ -138,8 +138,13 @@ def _redis(settings: Settings, address: embedded.Address, lock: int) -> Part:
     )
 
 
-def _worker(settings: Settings, url: str, entries: Entries) -> Part:
-    return Part(name="worker", start=lambda: fork(lambda: entries.worker(settings, url, 0)))
+def _worker(settings: Settings, url: str, entries: Entries, listener: socket.socket | None = None) -> Part:
+    def run() -> None:
+        if listener:
+            listener.close()  # inherited: held here, it would keep accepting connections while the tree stops
+        entries.worker(settings, url, 0)
+
+    return Part(name="worker", start=lambda: fork(run))
 
 
 def _api(settings: Settings, url: str, listener: socket.socket, workers: int, entries: Entries) -> Sequence[Part]:

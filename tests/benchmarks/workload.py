@@ -17,7 +17,7 @@ CANDIDATE_FEATURES = 15
 FEATURES = CUSTOMER_FEATURES + CANDIDATE_FEATURES
 TREES = 200
 LEAVES = 31
-ROWS = 20_000
+ROWS = 8_000
 """That the model is trained on."""
 LIMIT = 6
 PLACEMENT = "home-grid"
@@ -74,7 +74,7 @@ def grow(names: list[str], features: Matrix | None = None, categorical: list[int
     labels = np.random.default_rng(SEED + 1).random(len(features)) < 0.1
     parameters = {"objective": "binary", "num_leaves": LEAVES, "min_data_in_leaf": 5, "verbosity": -1, "seed": SEED}
     data = lightgbm.Dataset(features, labels, feature_name=names, categorical_feature=categorical or [])
-    booster = lightgbm.train(parameters | {"num_threads": 2}, data, num_boost_round=TREES)
+    booster = lightgbm.train(parameters | {"num_threads": 1}, data, num_boost_round=TREES)
     shape = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
     if shape != [LEAVES] * TREES:
         raise RuntimeError(f"the model has {len(shape)} trees of {min(shape)} to {max(shape)} leaves")

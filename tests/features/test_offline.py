@@ -1,24 +1,36 @@
-"""The offline store against Feast's own and against a naive oracle; then all that it accepts and refuses."""
+"""All that the offline store accepts, gives back and refuses."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pandas as pd
 import pyarrow as pa
 import pytest
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast import FeatureService, FeatureStore, FeatureView, Field, FileSource, RequestSource
 from feast.data_format import DeltaFormat, ParquetFormat
 from feast.errors import EntityTimestampInferenceException, FeastEntityDFMissingColumnsError
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.repo_config import RepoConfig
 from feast.types import Array, Float64, Int64, String
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pyarrow import parquet
+
+from tests.features.historical import (
+    CUSTOMER,
+    EPOCH,
+    RULES,
+    STAMP,
+    World,
+    build,
+    features_of,
+    folder,
+    frame,
+    joined,
+    row,
+    view,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,235 +39,10 @@ if TYPE_CHECKING:
 # ibis 12 calls a method of DuckDB that DuckDB 2 renamed; only the stock store and materialization go through ibis
 pytestmark = pytest.mark.filterwarnings(r"ignore:fetch_arrow_table\(\) is deprecated:DeprecationWarning")
 
-Row = dict[str, Any]
-STAMP = pa.timestamp("us", tz="UTC")
-SCHEMA = pa.schema(
-    {
-        "customer": pa.string(),
-        "candidate": pa.int64(),
-        "event_timestamp": STAMP,
-        "written": STAMP,
-        "numbers": pa.list_(pa.float64()),
-        "counts": pa.list_(pa.int64()),
-        "applied": pa.int64(),
-    }
-)
-VALUES = [Field(name="numbers", dtype=Array(Float64)), Field(name="counts", dtype=Array(Int64))]
-FEATURES = ("numbers", "counts", "applied")
-EPOCH = 1_700_000_000_000_000
-
-
-class Rule(msgspec.Struct, frozen=True):
-    """How a view joins, as the oracle needs to know it; a `ttl` of 0 is none."""
-
-    keys: tuple[str, ...]
-    ttl: int = 0
-    created: bool = False
-
-
-RULES = {
-    "plain": Rule(("customer",)),
-    "brief": Rule(("candidate",), ttl=10),
-    "pairs": Rule(("customer", "candidate"), ttl=7, created=True),
-}
-CUSTOMER = Entity(name="customer", join_keys=["customer"], value_type=ValueType.STRING)
-CANDIDATE = Entity(name="candidate", join_keys=["candidate"], value_type=ValueType.INT64)
-REFERENCES = [f"{view}:{feature}" for view in RULES for feature in FEATURES]
-
-
-class World(msgspec.Struct, frozen=True):
-    root: Path
-    ours: FeatureStore
-    stock: FeatureStore
-
-
-def view(name: str, source: FileSource, rule: Rule) -> FeatureView:
-    return FeatureView(
-        name=name,
-        entities=[entity for entity in (CUSTOMER, CANDIDATE) if entity.name in rule.keys],
-        schema=[*VALUES, Field(name="applied", dtype=Int64)],
-        source=source,
-        ttl=timedelta(microseconds=rule.ttl),
-    )
-
-
-def folder(path: Path, **options: Any) -> FileSource:
-    path.mkdir(exist_ok=True)
-    return FileSource(path=str(path), file_format=ParquetFormat(), timestamp_field="event_timestamp", **options)
-
-
-def store(root: Path, offline: str) -> FeatureStore:
-    config = RepoConfig(
-        project="tests",
-        provider="local",
-        registry=str(root / "registry.db"),
-        offline_store={"type": offline},
-        online_store={"type": "sqlite", "path": str(root / "online.db")},
-        entity_key_serialization_version=3,
-    )
-    config.repo_path = root
-    return FeatureStore(config=config)
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("offline")
-    ours = store(root, "features.offline.AsofOfflineStore")
-    views = [
-        view(name, folder(root / name, created_timestamp_column="written" if rule.created else ""), rule)
-        for name, rule in RULES.items()
-    ]
-    ours.apply([CUSTOMER, CANDIDATE, *views])
-    return World(root, ours, store(root, "duckdb"))
-
-
-def write(path: Path, rows: Sequence[Row], split: int = 0) -> None:
-    """Rows into two files; times become microseconds after EPOCH."""
-    for file in path.glob("*.parquet"):
-        file.unlink()
-    shifted = [
-        row | {name: None if row[name] is None else EPOCH + row[name] for name in ("event_timestamp", "written")}
-        for row in rows
-    ]
-    for number, part in enumerate((shifted[:split], shifted[split:])):
-        parquet.write_table(pa.Table.from_pylist(part, SCHEMA), path / f"{number}.parquet")
-
-
-def row(customer: str, time: int, value: float = 0.0, **others: Any) -> Row:
-    lists = {"numbers": [value, -value], "counts": [int(value)]}
-    return (
-        {"customer": customer, "candidate": 1, "event_timestamp": time, "written": None, "applied": time}
-        | lists
-        | others
-    )
-
-
-def label_frame(labels: Sequence[Row]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "number": range(len(labels)),
-            "customer": pd.array([label["customer"] for label in labels], dtype="string"),
-            "candidate": [label["candidate"] for label in labels],
-            "event_timestamp": pd.to_datetime([EPOCH + label["time"] for label in labels], unit="us", utc=True),
-        }
-    )
-
-
-def newest(rows: Sequence[Row], rule: Rule, label: Row) -> Row:
-    """The oracle: of the rows that fit the last, of equal times the last written, else the first in the files."""
-    fitting = [
-        row
-        for row in rows
-        if all(row[key] == label[key] is not None for key in rule.keys)
-        and row["event_timestamp"] is not None
-        and row["event_timestamp"] <= label["time"]
-        and (rule.ttl == 0 or row["event_timestamp"] + rule.ttl >= label["time"])
-    ]
-
-    def recency(row: Row) -> tuple[int, int]:
-        return row["event_timestamp"], -1 if row["written"] is None or not rule.created else row["written"]
-
-    return max(fitting, key=recency, default=dict.fromkeys(FEATURES))
-
-
-def expected(rows: dict[str, list[Row]], labels: Sequence[Row]) -> list[Row]:
-    return [
-        {
-            f"{name}__{feature}": newest(rows[name], rule, label)[feature]
-            for name, rule in RULES.items()
-            for feature in FEATURES
-        }
-        for label in labels
-    ]
-
-
-def joined(feast: FeatureStore, labels: Any, references: list[str] | FeatureService, full: bool = True) -> pa.Table:
-    return feast.get_historical_features(labels, references, full_feature_names=full).to_arrow()
-
-
-def features_of(table: pa.Table) -> list[Row]:
-    ordered = table.sort_by("number")
-    features: list[Row] = ordered.select([name for name in ordered.column_names if "__" in name]).to_pylist()
-    return features
-
-
-customers = st.sampled_from(["a", "b", "ü-3"])
-candidates = st.integers(1, 3)
-rows = st.fixed_dictionaries(
-    {
-        "customer": customers,
-        "candidate": candidates,
-        "event_timestamp": st.none() | st.integers(0, 20),
-        "written": st.none() | st.integers(0, 3),
-        "numbers": st.none() | st.lists(st.floats(allow_nan=False), max_size=3),
-        "counts": st.none() | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
-        "applied": st.integers(0, 2**60),
-    }
-)
-labels = st.lists(
-    st.fixed_dictionaries(
-        {
-            "customer": st.none() | customers | st.just("unknown"),
-            "candidate": candidates | st.just(9),
-            "time": st.integers(0, 30),
-        }
-    ),
-    min_size=1,
-    max_size=12,
-)
-
-
-def distinct(*columns: str) -> st.SearchStrategy[list[Row]]:
-    """Rows among which no two tie: which of them stock Feast takes is not laid down."""
-    return st.lists(rows, max_size=15, unique_by=lambda row: tuple(row[column] for column in columns))
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    plain=distinct("customer", "event_timestamp"),
-    brief=distinct("candidate", "event_timestamp"),
-    pairs=distinct("customer", "candidate", "event_timestamp", "written"),
-    labels=labels,
-    split=st.integers(0, 15),
-)
-def test_the_join_equals_the_one_of_stock_feast(
-    world: World, plain: list[Row], brief: list[Row], pairs: list[Row], labels: list[Row], split: int
-) -> None:
-    given_rows = {"plain": plain, "brief": brief, "pairs": pairs}
-    for name, of_view in given_rows.items():
-        write(world.root / name, of_view, split)
-    ours = joined(world.ours, label_frame(labels), REFERENCES)
-    stock = joined(world.stock, label_frame(labels), REFERENCES)
-    assert ours.column_names == stock.column_names
-    assert features_of(ours) == features_of(stock) == expected(given_rows, labels)
-
-
-@settings(max_examples=25, deadline=None)
-@given(of_view=st.lists(rows, max_size=25), labels=labels, split=st.integers(0, 25))
-def test_ties_go_to_the_last_written_and_then_to_the_first_row(
-    world: World, of_view: list[Row], labels: list[Row], split: int
-) -> None:
-    for name in RULES:
-        write(world.root / name, of_view, split)
-    assert features_of(joined(world.ours, label_frame(labels), REFERENCES)) == expected(
-        dict.fromkeys(RULES, of_view), labels
-    )
-
-
-def frame(**columns: Any) -> pd.DataFrame:
-    """Labels at microseconds after EPOCH (`at`), beside any other columns."""
-    at = columns.pop("at")
-    return pd.DataFrame(
-        {"event_timestamp": pd.to_datetime([EPOCH + time for time in at], unit="us", utc=True), **columns}
-    )
-
-
-def test_a_row_stamped_exactly_at_the_label_is_joined_and_the_ttl_includes_its_last_microsecond(world: World) -> None:
-    write(world.root / "brief", [row("a", 5, 1.0)])
-    labels = frame(at=[4, 5, 15, 16], candidate=1)
-    for feast in (world.ours, world.stock):
-        table = joined(feast, labels.assign(number=range(4)), ["brief:applied"]).sort_by("number")
-        assert table["brief__applied"].to_pylist() == [None, 5, 5, None]
+    return build(tmp_path_factory.mktemp("offline"))
 
 
 def test_labels_keep_their_order_their_index_and_their_other_columns(world: World) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,13 +194,13 @@ def test_a_home_in_use_is_refused_by_naming_the_process(grow: Callable[..., Tree
 
 def test_a_part_that_does_not_drain_is_killed_in_the_end(grow: Callable[..., Tree], until: Until) -> None:
     tree = grow("stubborn")
-    worker, url = tree.pids("worker")[0], tree.run().api_url
+    worker, port = tree.pids("worker")[0], int(tree.run().api_url.rpartition(":")[2])
 
     def refuses() -> bool:
         try:
-            urllib.request.urlopen(f"{url}/ready").close()  # noqa: S310
-        except urllib.error.URLError as error:
-            return isinstance(error.reason, ConnectionRefusedError)
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return True
         return False
 
     tree.process.send_signal(signal.SIGTERM)

@@ -1,5 +1,7 @@
-"""One visitor's session: what they look at, which pages ask for a decision, what they click. Pure, and without input or output:
-a generator that yields pages and is sent what was shown, so that the same visits are played over HTTP and in memory.
+"""One visitor's session: what they look at, which pages ask for a decision, what they click.
+
+Pure, and without input or output: a generator that yields pages and is sent what was shown, so that the same visits can
+be played over HTTP and in memory.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def visit(world: World, customer: int, seen: Counts, generator: np.random.Genera
         )
         happenings = []
         judgements = tuple(
-            _react(world, placement, offers, probabilities, happenings, generator) for placement, offers in shown.items()
+            _react(placement, offers, probabilities, happenings, generator) for placement, offers in shown.items()
         )
         for offers in shown.values():
             seen[np.asarray(offers, np.int64)] += 1
@@ -101,7 +103,10 @@ def visit(world: World, customer: int, seen: Counts, generator: np.random.Genera
 def play(
     world: World, customers: Sequence[int], policy: Policy, seen: Counts, generator: np.random.Generator
 ) -> list[Judgement]:
-    """One visit of each of `customers`, in memory, with `policy` in the service's place. Updates `seen` (customers x offers)."""
+    """One visit of each of `customers` in memory, with `policy` in the service's place.
+
+    Updates `seen` (customers x offers).
+    """
     judgements: list[Judgement] = []
     for customer in customers:
         visitor = visit(world, customer, seen[customer], generator)
@@ -128,7 +133,6 @@ def _look(world: World, interest: Floats, offer: int) -> None:
 
 
 def _react(
-    world: World,
     placement: str,
     offers: Sequence[int],
     probabilities: Floats,

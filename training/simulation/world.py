@@ -1,4 +1,4 @@
-"""The simulated shop: categories, offers, customers with hidden tastes, and the click probability of every offer in closed form.
+"""The simulated shop: categories, offers, customers with hidden tastes, and every click probability in closed form.
 
 Pure: every draw comes from a generator that is passed in, and nothing here reads a clock.
 """
@@ -56,7 +56,7 @@ class Nature(msgspec.Struct, frozen=True, kw_only=True):
     tired: float = 0.6
     """What fatigue leaves of the probability, however often an offer was seen."""
     bargain: float = 0.25
-    """How much a cheap offer draws: the log of its appeal falls by this with each standard deviation of the log price."""
+    """How much a low price draws: the log appeal falls by this with each standard deviation of the log price."""
     appeal_spread: float = 0.08
     """Standard deviation of the rest of the log appeal, which nothing explains."""
     taste_concentration: float = 0.15
@@ -112,11 +112,12 @@ def build(generator: np.random.Generator, customers: int = 2000, nature: Nature 
 
 
 def click_probabilities(world: World, customer: int, interest: Floats, seen: Counts) -> Floats:
-    """Of every offer at full attention: `interest` by category, 0 to 1; `seen` = exposures of this customer by offer."""
+    """Of every offer at full attention; `interest` is by category, 0 to 1, `seen` the customer's exposures by offer."""
     nature = world.nature
     drawn = nature.floor + nature.taste * world.tastes[customer] + nature.interest * interest
     freshness = nature.tired + (1.0 - nature.tired) * nature.fatigue**seen
-    return np.minimum(1.0, world.appeals * drawn[world.category_of] * freshness)
+    probabilities: Floats = np.minimum(1.0, world.appeals * drawn[world.category_of] * freshness)
+    return probabilities
 
 
 def best_slate(probabilities: Floats, attention: tuple[float, ...]) -> float:
