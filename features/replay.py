@@ -7,17 +7,20 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from redis import Redis
 
 from features import archive, history, snapshots, stream
-from features.leases import Lease, hold_all_back
+from features.connection import connect
+from features.leases import hold_all_back
 from features.store import PROJECT, OnlineStore
 from features.streaming import BATCH, Partition, Processor, candidates_key, changed_key, row_field, store_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis import Redis
+
     from features.aggregates.engine import Candidates
+    from features.leases import Lease
     from features.settings import Settings
 
 
@@ -39,9 +42,8 @@ def replay(
     Raises UnavailableError when another replay runs, redis.RedisError when Redis goes away.
     """
     began = time.monotonic()
-    redis = Redis.from_url(redis_url, socket_timeout=30)
     store = OnlineStore(settings.home, redis_url)
-    with redis, hold_all_back(redis, settings.partitions, f"replay-{uuid.uuid4()}") as lease:
+    with connect(redis_url) as redis, hold_all_back(redis, settings.partitions, f"replay-{uuid.uuid4()}") as lease:
         catch_up(settings, redis, store, lease)
         rebuilt = history.rebuild(settings.home, progress)
         _restore(settings, redis, store, rebuilt, lease)

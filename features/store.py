@@ -20,6 +20,7 @@ from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Value
 
 from features import views
 from features.aggregates.rows import LAYOUTS, Layout, Row, pack, unpack
+from features.connection import ONCE
 from features.occupancy import UnavailableError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def connection_string(redis_url: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Feast splits at commas and reads values as JSON where they are any: a password of digits would become a number."""
+    """Feast splits at commas and reads values as JSON if it can: a password of digits would become a number."""
     return json.dumps(unquote(text)).replace(",", "\\u002c")
 
 
@@ -90,11 +91,12 @@ def open_store(home: Home, redis_url: str) -> FeatureStore:
 
 
 class OnlineStore:
-    """Packed rows in Feast's Redis online store, past its registry: a read is one HMGET, a batch of writes one pipeline."""
+    """Packed rows in Feast's Redis online store, past its registry: one HMGET reads, one pipeline writes a batch."""
 
     def __init__(self, home: Home, redis_url: str) -> None:
         self._config = configure(home, redis_url)
         self._store = RedisOnlineStore()
+        self._store._get_client(self._config.online_store).set_retry(ONCE)  # its writes are under a lease
         self._views = views.build(home.history)
 
     async def read_customer(self, customer: str) -> Packed | None:

@@ -221,7 +221,8 @@ class Processor:
             table = archive.tabulate(partition.number, partition.waiting)
             archive.write(self._home.events, str(partition.number), table)
             partition.waiting.clear()
-        partition.archived = max(partition.archived, partition.cursor)
+        # Not the cursor: after a crash it may be ahead of what has been read again for the archive.
+        partition.archived = max(partition.archived, partition.position)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(stream.archived_key(partition.number), partition.archived)
             pipe.xtrim(stream.events_key(partition.number), minid=f"{partition.archived + 1}-0", approximate=True)

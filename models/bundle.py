@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +55,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """When, ISO 8601 UTC."""
     window: tuple[str, str] = ("", "")
     data_digest: str = ""
+    model_digest: str = ""
+    """Of model.txt; `save` fills it in."""
     metrics: dict[str, float] = {}
     gates: dict[str, Any] = {}
 
@@ -90,6 +93,7 @@ def save(folder: Path, description: Description, model: str) -> None:
     """Write a bundle as a whole: a folder beside, then renamed. Nothing is done if it exists already."""
     if folder.exists():
         return
+    description = msgspec.structs.replace(description, model_digest=_digest(model.encode()))
     temporary = folder.with_name(f".{folder.name}.new")
     temporary.mkdir(parents=True, exist_ok=True)
     (temporary / "model.txt").write_text(model)
@@ -101,19 +105,30 @@ def load(folder: Path) -> Bundle:
     """Read and check a bundle. Raises BundleError when a file is missing or broken, or a feature cannot be filled."""
     try:
         description = msgspec.json.decode((folder / "bundle.json").read_bytes(), type=Description)
-        booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text())
-    except (OSError, msgspec.MsgspecError, lightgbm.basic.LightGBMError) as error:
+        model = (folder / "model.txt").read_bytes()
+    except (OSError, msgspec.MsgspecError) as error:
         raise BundleError(f"{folder}: {error}") from error
     if description.format > FORMAT:
         raise BundleError(f"{folder}: format {description.format}, and this Kairos knows up to {FORMAT}")
     if unknown := missing(description.signature):
         raise BundleError(f"{folder}: features that cannot be filled: {', '.join(unknown)}")
+    if _digest(model) != description.model_digest:
+        # Not left to LightGBM: most texts that are cut off end its whole process.
+        raise BundleError(f"{folder}: model.txt is not the file that bundle.json was written for")
+    try:
+        booster = lightgbm.Booster(model_str=model.decode())
+    except lightgbm.basic.LightGBMError as error:
+        raise BundleError(f"{folder}: {error}") from error
     if booster.num_feature() != len(description.signature.features):
         raise BundleError(
             f"{folder}: the model takes {booster.num_feature()} features, its signature names "
             f"{len(description.signature.features)}"
         )
     return Bundle(description, booster, encoder(description.signature))
+
+
+def _digest(model: bytes) -> str:
+    return hashlib.blake2b(model, digest_size=16).hexdigest()
 
 
 def read_aliases(bundles: Path, name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ import contextlib
 import importlib.metadata
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -18,7 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from features.settings import Settings
 from service import metrics
 from service.decisions import api as decisions_api
-from service.decisions.pipeline import InvalidError
+from service.decisions.request import InvalidError
 from service.decisions.store import DecisionStore
 from service.decisions.warming import warm_up
 from service.events import api as events_api
@@ -26,6 +26,9 @@ from service.live import Live
 from service.problems import on_error, on_http, respond
 
 log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 0.5
+SPILL_SECONDS = 1.0
 
 
 @get("/health", tags=["operation"], summary="Is the process alive")
@@ -57,9 +60,19 @@ def on_invalid(_request: Any, error: InvalidError) -> Response[Any]:
     return respond("The request is not valid", error.status, str(error), error.field)
 
 
-def create(settings: Settings, redis_url: str, index: int = 0) -> Litestar:
+async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Do `work` with pauses until cancelled; what it raises is logged, and does not end it."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed, and is tried again", getattr(work, "__qualname__", work))
+
+
+def create(settings: Settings, redis_url: str) -> Litestar:
     """The application. Raises DocumentError when the catalog is broken."""
-    store = DecisionStore(settings, redis_url, index)
+    store = DecisionStore(settings, redis_url)
     live = Live(settings, redis_url, warm_up)
 
     @contextlib.asynccontextmanager
@@ -67,7 +80,10 @@ def create(settings: Settings, redis_url: str, index: int = 0) -> Litestar:
         await live.refresh()
         await asyncio.to_thread(warm_up, live.frame, None)
         app.state.warm = True
-        tasks = [asyncio.create_task(live.follow()), asyncio.create_task(store.follow_spill())]
+        tasks = [
+            asyncio.create_task(_repeat(live.refresh, FOLLOW_SECONDS)),
+            asyncio.create_task(_repeat(store.append_spilled, SPILL_SECONDS)),
+        ]
         try:
             yield
         finally:
@@ -94,9 +110,9 @@ def create(settings: Settings, redis_url: str, index: int = 0) -> Litestar:
     )
 
 
-def run(settings: Settings, redis_url: str, listener: socket.socket, index: int) -> None:
+def run(settings: Settings, redis_url: str, listener: socket.socket, index: int) -> None:  # noqa: ARG001  # all parts have one
     """Serve on a listening socket until SIGTERM; requests in flight are answered first."""
-    app = create(settings, redis_url, index)
+    app = create(settings, redis_url)
     config = uvicorn.Config(
         app,
         loop="uvloop",

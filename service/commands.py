@@ -97,11 +97,8 @@ def _loader(settings: "Settings") -> "Callable[[], Entries]":
     """Imports what the children run, once for all of them."""
 
     def load() -> "Entries":
-        shared = settings.home.root / "metrics"
-        shutil.rmtree(shared, ignore_errors=True)  # of processes that are gone
-        shared.mkdir(parents=True)
         # Read by the metrics library when it is imported: where the processes share their counts.
-        os.environ.update(WITHOUT_THREADS, PROMETHEUS_MULTIPROC_DIR=str(shared))
+        os.environ.update(WITHOUT_THREADS, PROMETHEUS_MULTIPROC_DIR=str(_metrics_folder(settings)))
         import service.app
         import service.worker
         from service.supervisor.tree import Entries
@@ -109,3 +106,16 @@ def _loader(settings: "Settings") -> "Callable[[], Entries]":
         return Entries(api=service.app.run, worker=service.worker.run)
 
     return load
+
+
+def _metrics_folder(settings: "Settings") -> Path:
+    """An empty folder of this command's own; those of commands that are gone are removed."""
+    from features.occupancy import is_alive
+
+    folders = settings.home.root / "metrics"
+    own = folders / str(os.getpid())
+    for folder in folders.glob("[0-9]*"):
+        if folder == own or not is_alive(int(folder.name)):
+            shutil.rmtree(folder)
+    own.mkdir(parents=True)
+    return own

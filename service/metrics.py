@@ -31,7 +31,7 @@ SPILLED = Counter(
     "kairos_decisions_spilled_total", "Decisions kept on disk while Redis was away, by outcome.", ["outcome"]
 )
 REFUSED = Counter("kairos_refused_total", "Catalogs and models refused.", ["part"])
-SNAPSHOT_AGE = Gauge("kairos_snapshot_age_seconds", "Age of the candidates' features.", multiprocess_mode="max")
+SNAPSHOT_AGE = Gauge("kairos_snapshot_age_seconds", "Age of the candidates' features.", multiprocess_mode="mostrecent")
 
 
 def render() -> bytes:

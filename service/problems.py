@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,22 +27,21 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part of the request that is wrong."""
 
 
-PROBLEMS = {
-    status: ResponseSpec(Problem, description=description, media_type=MediaType.JSON, generate_examples=False)
+PROBLEMS: dict[int, ResponseSpec] = {
+    status: ResponseSpec(Problem, description=description, media_type=MEDIA_TYPE, generate_examples=False)
     for status, description in (
         (400, "The request is wrong; `field` says where."),
         (404, "Something that the request names does not exist."),
         (409, "The id was used with another body."),
         (413, "The body is too large."),
+        (503, "Redis does not answer; try again after `Retry-After` seconds."),
     )
 }
 
 
 def respond(title: str, status: int, detail: str, field: str | None = None, **headers: str) -> Response[Any]:
     problem = Problem(title=title, status=status, detail=detail, field=field)
-    return Response(
-        msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers
-    )
+    return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

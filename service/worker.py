@@ -10,9 +10,10 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis, RedisError
+from redis import RedisError
 
 from features import archive, stream
+from features.connection import connect
 from features.documents import DocumentError
 from features.events.schema import CatalogPublished, SnapshotTaken, encode
 from features.leases import Lease
@@ -43,7 +44,7 @@ class Worker:
 
     def __init__(self, settings: Settings, redis_url: str) -> None:
         self._settings = settings
-        self._redis = Redis.from_url(redis_url, socket_timeout=10.0, socket_connect_timeout=2.0)
+        self._redis = connect(redis_url)
         self._store = OnlineStore(settings.home, redis_url)
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         numbers = range(settings.partitions)

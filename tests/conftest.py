@@ -57,10 +57,10 @@ def settings(home: Home, redis_url: str) -> Settings:
 
 @pytest.fixture
 def until() -> Until:
-    return _until
+    return wait_until
 
 
-def _until(condition: Callable[[], T | None], seconds: float = 60.0) -> T:
+def wait_until(condition: Callable[[], T | None], seconds: float = 60.0) -> T:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:

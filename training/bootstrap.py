@@ -70,9 +70,8 @@ def read_rewards(home: Home, event: str) -> Rewards:
     )
 
 
-def label(home: Home, reward: str, options: Options) -> Queries:
+def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Queries:
     """One query for each event of the reward. Raises TrainingError when there are none to learn from."""
-    rewards = read_rewards(home, reward)
     asked = _with_earlier(rewards) if reward == VIEWED else np.ones(len(rewards.arrival), np.bool_)
     if options.queries_per_day is not None:
         asked &= _sample(rewards.arrival // DAY, asked, options.queries_per_day, options.seed)

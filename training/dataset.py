@@ -69,10 +69,12 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
     successors: Stored
     totals: Stored
     candidates: Stored
-    attributes: dict[str, NDArray[np.float64]]
-    """Of each unique (candidate, snapshot); kinds and categories as digests."""
     pair: Ints
     """Row -> its unique (candidate, snapshot)."""
+    attributes: dict[str, Floats]
+    """Of each unique (candidate, instant); kinds and categories as digests."""
+    attribute_pair: Ints
+    """Row -> its unique (candidate, instant)."""
 
 
 class Source:
@@ -93,28 +95,27 @@ class Source:
                 yield Chunk(rows, _compute(queries, joined, first, first + low, first + high, rows, int(starts[first])))
 
     def _join(self, queries: Queries, first: int, behind: int, starts: Ints) -> Joined:
-        rows = slice(starts[first], starts[behind])
-        time = queries.candidate_at[first:behind]
-        instants, of_query = np.unique(time, return_inverse=True)
-        width = np.int64(len(queries.candidates))
-        pairs, pair = np.unique(
-            of_query[queries.owner[rows] - first] * width + queries.candidate[rows], return_inverse=True
-        )
-        names = pa.array(queries.candidates).take(pa.array(pairs % width))
-        layout = LAYOUTS["candidate"]
-        references = [f"candidate:{layout.numbers}", f"candidate:{layout.ids}"]
-        references += [f"attributes:{name}" for name in ATTRIBUTES]
-        table = self._ask("candidate", names, instants[pairs // width], references)
+        rows = slice(int(starts[first]), int(starts[behind]))
+        owner, candidate = queries.owner[rows] - first, queries.candidate[rows]
+        at, now = queries.candidate_at[first:behind], queries.now[first:behind]
         customers = self._customers(queries, first, behind)
-        last = close(customers, queries.now[first:behind] / SECOND)[LAST_VIEWED]
-        before = pa.array([self._texts.get(int(key), "") for key in last])
+        before = [self._texts.get(int(key), "") for key in close(customers, now / SECOND)[LAST_VIEWED]]
+        ids = pa.array(queries.candidates)
+        layout = LAYOUTS["candidate"]
+        which, times, pair = _unique(candidate, at[owner])
+        table = self._ask("candidate", ids.take(which), times, [f"candidate:{name}" for name in _lists_of(layout)])
+        # Attributes are the catalog's, which a decision reads as of its own time.
+        which, times, attribute_pair = _unique(candidate, now[owner])
+        references = [f"attributes:{name}" for name in ATTRIBUTES]
+        attributes = self._ask("candidate", ids.take(which), times, references)
         return Joined(
             customers=customers,
-            successors=self._states("successors", before, time),
-            totals=self._states("candidate", pa.array([TOTAL] * len(time)), time),
+            successors=self._states("successors", pa.array(before, pa.string()), at),
+            totals=self._states("candidate", pa.array([TOTAL] * len(at)), at),
             candidates=_open(layout, table),
-            attributes={name: _attribute(table[name]) for name in ATTRIBUTES},
             pair=pair,
+            attributes={name: _attribute(attributes[name]) for name in ATTRIBUTES},
+            attribute_pair=attribute_pair,
         )
 
     def _customers(self, queries: Queries, first: int, behind: int) -> Columns:
@@ -139,7 +140,7 @@ class Source:
     def _states(self, view: str, entities: pa.Array, at: Ints) -> Stored:
         layout = LAYOUTS[view]
         key = "customer" if view == "customer" else "candidate"
-        references = [f"{view}:{layout.numbers}", f"{view}:{layout.ids}"]
+        references = [f"{view}:{name}" for name in _lists_of(layout)]
         return _open(layout, self._ask(key, entities, at, references))
 
     def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
@@ -157,6 +158,18 @@ def _spans(starts: Ints, most: int) -> Iterator[tuple[int, int]]:
         behind = min(behind, count, first + MOST_OWNERS)
         yield first, behind
         first = behind
+
+
+def _unique(candidate: Ints, at: Ints) -> tuple[Ints, Ints, Ints]:
+    """(candidate, instant) of each different pair, and the pair of each row."""
+    instants, of_row = np.unique(at, return_inverse=True)
+    width = int(candidate.max()) + 1
+    pairs, pair = np.unique(of_row * width + candidate, return_inverse=True)
+    return pairs % width, instants[pairs // width], pair
+
+
+def _lists_of(layout: Layout) -> tuple[str, str]:
+    return layout.numbers, layout.ids
 
 
 def _open(layout: Layout, table: pa.Table) -> Stored:
@@ -196,12 +209,12 @@ def _compute(
 ) -> dict[str, Floats]:
     local = slice(first - base, behind - base)
     owner = queries.owner[rows] - first
-    pair = joined.pair[rows.start - base_row : rows.stop - base_row]
+    inside = slice(rows.start - base_row, rows.stop - base_row)
     known = np.array([digest(text) for text in queries.candidates], np.int64)
-    attributes = {name: values[pair] for name, values in joined.attributes.items()}
+    attributes = {name: values[joined.attribute_pair[inside]] for name, values in joined.attributes.items()}
     states = States(
         customers=joined.customers.take(np.arange(local.start, local.stop)),
-        candidates=joined.candidates.columns(pair),
+        candidates=joined.candidates.columns(joined.pair[inside]),
         totals=joined.totals.columns(local),
         successors=joined.successors.columns(local),
     )

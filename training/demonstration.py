@@ -36,12 +36,12 @@ SEED = 20
 EXPLORING, COMPARING = 4000, 2500
 """Visits, of PAGES pages each."""
 PAGES = 4
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds that the service gets to be ready, and to take a new model."""
 INTRODUCTION = (
-    "A shop with {offers} offers and {customers:,} customers, all [bold]simulated[/]: tastes are drawn at random, and the "
-    "chance of every click is known. Everything else is real: each page is a decision over HTTP, each exposure and click "
-    "an event, and training reads what was logged. The deployment lives in {home}."
+    "A shop with {offers} offers and {customers:,} customers, all [bold]simulated[/]: tastes are drawn at random, "
+    "and the chance of every click is known. Everything else is real: each page is a decision over HTTP, each exposure "
+    "and click an event, and training reads what was logged. The deployment lives in {home}."
 )
 
 

@@ -54,7 +54,7 @@ def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int) -
 def measure_auc(score: Floats, rewarded: Flags) -> float:
     """Area under the ROC curve as the Mann-Whitney statistic, ties counting half; NaN when all labels are alike."""
     order = np.argsort(score, kind="stable")
-    values, start, counts = np.unique(score[order], return_index=True, return_counts=True)
+    _values, start, counts = np.unique(score[order], return_index=True, return_counts=True)
     middle = np.repeat(start + (counts + 1) / 2.0, counts)
     hits = float(rewarded.sum())
     misses = len(rewarded) - hits

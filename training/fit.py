@@ -11,7 +11,6 @@ import pyarrow.dataset as pads
 
 from features.aggregates.declared import VIEWS
 from models import calibration
-from models.bundle import Calibration
 from models.matrix import encoder
 from models.signature import Feature, Signature, fillable
 from training.labels import TrainingError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.home import Home
+    from models.bundle import Calibration
     from training.dataset import Source
     from training.labels import Flags, Floats, Queries
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 THREADS = 2
 """Fixed, as sums differ in the last bits by the number of threads."""
+ENOUGH_ROWS = 700_000
+"""Training rows beyond which unrewarded ones are thinned out: more cost time and gain nothing that can be measured."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +39,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float = 0.05
     patience: int = 40
     """Trees without a better validation loss before training stops."""
-    negatives: float = 1.0
-    """Share of the unrewarded training rows that is kept; each stands for 1 / share of them."""
+    negatives: float | None = None
+    """Share of the unrewarded training rows that is kept, each standing for 1 / share of them; None: see ENOUGH_ROWS."""
     seed: int = 0
 
 
@@ -119,6 +121,14 @@ def gather(
     return Part(matrix=matrix, rewarded=queries.rewarded[kept], extra=columns)
 
 
+def share_of_negatives(rewarded: Flags, options: Options) -> float:
+    """The share of unrewarded rows to train on."""
+    if options.negatives is not None:
+        return options.negatives
+    hits = int(rewarded.sum())
+    return min(1.0, max(ENOUGH_ROWS - hits, hits) / max(len(rewarded) - hits, 1))
+
+
 def thin(rewarded: Flags, share: float, seed: int) -> Flags:
     """Which rows to train on: all that were rewarded, and a `share` of the others."""
     return rewarded | (np.random.default_rng(seed).random(len(rewarded)) < share)
@@ -129,9 +139,10 @@ def fit(
     validation: Part,
     signature: Signature,
     options: Options,
+    share: float,
     progress: Callable[[int], None] = lambda _trees: None,
 ) -> Fitted:
-    """Raises TrainingError when the labels of a part are all alike."""
+    """`share` of the unrewarded rows are in `train`. Raises TrainingError when the labels of a part are all alike."""
     for name, part in (("training", train), ("validation", validation)):
         if part.rewarded.all() or not part.rewarded.any():
             alike = "rewarded" if part.rewarded.any() else "unrewarded"
@@ -139,7 +150,7 @@ def fit(
     varying = np.flatnonzero(_varies(train.matrix))
     signature = Signature(tuple(signature.features[at] for at in varying.tolist()))
     parameters = _parameters(options, len(train.rewarded))
-    weight = np.where(train.rewarded, 1.0, 1.0 / options.negatives)
+    weight = np.where(train.rewarded, 1.0, 1.0 / share)
     table = lightgbm.Dataset(
         train.matrix[:, varying],
         train.rewarded.astype(np.float32),
@@ -170,7 +181,7 @@ def fit(
         signature=signature,
         calibration=calibration.fit(raw, validation.rewarded),
         rows=len(train.rewarded),
-        parameters=parameters | {"trees": booster.num_trees(), "negatives": options.negatives},
+        parameters=parameters | {"trees": booster.num_trees(), "negatives": share},
         losses={part: values["binary_logloss"] for part, values in losses.items()},
     )
 

@@ -57,11 +57,11 @@ def choose(
     shift = _shift(connection, mapping, now)
     connection.execute(
         f"""
-        CREATE TABLE fresh AS SELECT * EXCLUDE (at), at + max(time - at) OVER (
+        CREATE TABLE fresh AS SELECT * EXCLUDE (nth), nth + max(time - nth) OVER (
             PARTITION BY customer ORDER BY ordinal ROWS UNBOUNDED PRECEDING
         ) AS arrival
         FROM (
-            SELECT * REPLACE (time + {shift} AS time), row_number() OVER (PARTITION BY customer ORDER BY ordinal) AS at
+            SELECT * REPLACE (time + {shift} AS time), row_number() OVER (PARTITION BY customer ORDER BY ordinal) AS nth
             FROM events ANTI JOIN there USING (message_id)
         )
         """  # noqa: S608  # a number

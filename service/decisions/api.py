@@ -14,7 +14,7 @@ from service.problems import PROBLEMS
     status_code=200,
     tags=["decisions"],
     summary="Decide what to show",
-    responses=PROBLEMS,
+    responses={status: PROBLEMS[status] for status in (400, 404, 409, 413)},
 )
 async def decisions(data: JSONBody[DecisionRequest], state: State) -> Response[DecisionAnswer]:
     """Fill one or several placements of a page for one visitor, from features that contain the last click.

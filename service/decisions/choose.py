@@ -221,8 +221,8 @@ def _subjects(question: Question, customer: _Customer, placement: Placement, poo
 
 
 def _prior(features: dict[str, Floats]) -> Floats:
-    """Smoothed popularity: the click rate where there are exposures, else the share of orders and views."""
+    """Smoothed popularity: the click rate, its odds raised by the shares of orders and views."""
     rate = features[PRIOR_RATE]
-    shares = features[PRIOR_ORDERS] + features[PRIOR_VIEWS]
-    prior: Floats = rate * (1.0 + shares)
+    raised = rate * (1.0 + features[PRIOR_ORDERS] + features[PRIOR_VIEWS])
+    prior: Floats = raised / (raised + 1.0 - rate)
     return prior

@@ -36,28 +36,19 @@ async def explain(question: Question, chosen: Chosen, reply: DecisionAnswer, sec
 
 
 def _explain(question: Question, slate: Slate) -> Explanation:
-    candidates = question.frame.compiled.candidates
+    ids = [question.frame.compiled.candidates[at].id for at in slate.pool.tolist()]
     shown = [picked.at for picked in slate.picks]
-    contributions = _contributions(slate, shown)
-    items = [
-        ExplainedItem(id=candidates[int(slate.pool[at])].id, contributions=contributions[n])
-        for n, at in enumerate(shown)
-    ]
-    reasons = [NotShown(id=text, reason=reason) for reason, texts in slate.rejected.items() for text in texts]
-    last = slate.priority[shown].min() if shown else math.nan
+    not_shown = [NotShown(id=text, reason=reason) for reason, texts in slate.rejected.items() for text in texts]
+    last = min((float(slate.priority[at]) for at in shown), default=math.nan)
     ranked = order(slate.priority)
+    explored = shown != ranked[: len(shown)]
     for at in ranked:
         if at not in shown:
-            gap = last - slate.priority[at]
-            reason = _reason(
-                float(gap), explored=any(picked.at != best for picked, best in zip(slate.picks, ranked, strict=False))
+            priority = float(slate.priority[at])
+            not_shown.append(
+                NotShown(id=ids[at], reason=_reason(last - priority, explored), priority=_finite(priority))
             )
-            reasons.append(
-                NotShown(
-                    id=candidates[int(slate.pool[at])].id, reason=reason, priority=_finite(float(slate.priority[at]))
-                )
-            )
-    return Explanation(items=items, not_shown=reasons)
+    return Explanation(items=_items(slate, shown, [ids[at] for at in shown]), not_shown=not_shown)
 
 
 def _reason(gap: float, explored: bool) -> str:
@@ -66,23 +57,23 @@ def _reason(gap: float, explored: bool) -> str:
     return "an explored item took the place" if explored else "equal priority, and later in the catalog"
 
 
-def _contributions(slate: Slate, shown: list[int]) -> list[list[Contribution]]:
+def _items(slate: Slate, shown: list[int], ids: list[str]) -> list[ExplainedItem]:
     if slate.bundle is None or not shown:
-        return [[] for _ in shown]
+        return [ExplainedItem(id=text) for text in ids]
     rows = {name: np.asarray(values)[shown] for name, values in slate.features.items()}
-    values = slate.bundle.contributions(rows)
-    signature = slate.bundle.description.signature
-    explained = []
-    for row in range(len(shown)):
-        strongest = np.argsort(-np.abs(values[row, :-1]), kind="stable")[:STRONGEST].tolist()
-        explained.append(
-            [
-                _contribution(signature.features[at], float(rows[signature.features[at].name][row]), values[row, at])
-                for at in strongest
-                if values[row, at] != 0.0
-            ]
-        )
-    return explained
+    features = slate.bundle.description.signature.features
+    items = []
+    for row, effects in enumerate(slate.bundle.contributions(rows)):
+        strongest = np.argsort(-np.abs(effects[:-1]), kind="stable")[:STRONGEST].tolist()
+        told = [
+            _contribution(features[at], float(rows[features[at].name][row]), float(effects[at]))
+            for at in strongest
+            if effects[at] != 0.0
+        ]
+        score, base = float(effects.sum()), float(effects[-1])
+        others = score - base - sum(each.contribution for each in told)
+        items.append(ExplainedItem(id=ids[row], score=score, base=base, contributions=told, others=others))
+    return items
 
 
 def _contribution(feature: Feature, raw: float, effect: float) -> Contribution:
@@ -92,7 +83,7 @@ def _contribution(feature: Feature, raw: float, effect: float) -> Contribution:
     return Contribution(
         feature=feature.name,
         value=value,
-        contribution=float(effect),
+        contribution=effect,
         words=f"{phrase(feature.name)} is {_say(value)}: {'raises' if effect > 0 else 'lowers'} the score",
     )
 

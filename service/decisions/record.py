@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from features.aggregates.rows import LAYOUTS
-from features.events.schema import Alias, Decision, Group, Identify, Page, Screen, Served, Slot, StateRead, Track
+from features.events.schema import Decision, Served, Slot, StateRead
 from service.decisions.schema import (
     AnsweredExperiment,
     AnsweredItem,
@@ -19,26 +19,19 @@ from service.decisions.schema import (
 if TYPE_CHECKING:
     from features.store import Packed
     from service.decisions.choose import Chosen, Question, Slate
+    from service.decisions.request import Request
+    from service.events.normalise import Event
 
-Inline = Track | Identify | Page | Screen | Group | Alias
 
-
-def record(
-    question: Question,
-    chosen: Chosen,
-    customer: str,
-    user_id: str | None,
-    anonymous_id: str | None,
-    events: list[Inline],
-) -> Decision:
-    """The decision's event, about 5 KB."""
+def record(question: Question, chosen: Chosen, request: Request, events: list[Event]) -> Decision:
+    """The decision's event, about 5 KB; `events` are the inline ones with their final ids."""
     frame = question.frame
     return Decision(
         message_id=f"decision:{question.decision_id}",
         decision_id=question.decision_id,
-        customer=customer,
-        user_id=user_id,
-        anonymous_id=anonymous_id,
+        customer=request.customer,
+        user_id=request.asked.customer_id,
+        anonymous_id=request.asked.anonymous_id,
         time=question.now,
         received=question.now,
         context=question.context,

@@ -26,7 +26,11 @@ class InlineEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     type: str = "track"
     event: str | None = None
     name: str | None = None
-    properties: dict[str, Any] = {}
+    properties: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+    group_id: Id | None = None
+    previous_id: Id | None = None
+    timestamp: str | float | None = None
     message_id: Id | None = None
 
 
@@ -71,9 +75,17 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExplainedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one item scored as it did: `score` = `base` + the contributions + `others`. Only on rung `model`."""
+
     id: str
-    contributions: list[Contribution]
-    """The strongest first; empty on rungs without a model."""
+    score: float | None = None
+    """The model's raw score, log-odds before calibration."""
+    base: float | None = None
+    """The score of nobody in particular."""
+    contributions: list[Contribution] = []
+    """The strongest, strongest first."""
+    others: float | None = None
+    """What all other features add up to."""
 
 
 class NotShown(msgspec.Struct, frozen=True, kw_only=True):

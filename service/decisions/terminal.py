@@ -48,14 +48,15 @@ def _ask_service(url: str, asked: dict[str, Any]) -> dict[str, Any]:
 def _ask_here(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     from features import embedded
     from service.catalog import starter
-    from service.decisions.pipeline import InvalidError, decide
+    from service.decisions.pipeline import decide
+    from service.decisions.request import InvalidError
     from service.decisions.schema import DecisionRequest
     from service.decisions.store import DecisionStore
     from service.decisions.warming import warm_up
     from service.live import Live
 
     async def once(redis_url: str) -> bytes:
-        store, live = DecisionStore(settings, redis_url, 0), Live(settings, redis_url, warm_up)
+        store, live = DecisionStore(settings, redis_url), Live(settings, redis_url, warm_up)
         await live.refresh()
         try:
             return await decide(live, store, settings, msgspec.convert(asked, DecisionRequest))

@@ -19,7 +19,12 @@ MOST_BYTES = 32 * 1024
 
 
 class RejectedError(ValueError):
-    """An event that is not taken; the message says which field is wrong."""
+    """An event that is not taken; `field` is empty where the whole of it is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
 
 
 def resolve(customer_id: str | None, anonymous_id: str | None) -> str:
@@ -36,7 +41,7 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
     user_id = _id(message, "userId")
     anonymous_id = _id(message, "anonymousId")
     if user_id is None and anonymous_id is None:
-        raise RejectedError("userId: one of userId and anonymousId is required")
+        raise RejectedError("userId", "one of userId and anonymousId is required")
     shared: dict[str, Any] = {
         "message_id": _id(message, "messageId") or new_id,
         "customer": resolve(user_id, anonymous_id),
@@ -50,7 +55,7 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
     if kind == "track":
         name = message.get("event")
         if not isinstance(name, str) or not name or len(name) > LONGEST_ID:
-            raise RejectedError(f"event: a name of 1 to {LONGEST_ID} characters is required")
+            raise RejectedError("event", f"a name of 1 to {LONGEST_ID} characters is required")
         decision = properties.get("decision_id")
         shared["decision_id"] = decision if isinstance(decision, str) and len(decision) <= LONGEST_ID else None
         return Track(event=name, properties=_enrich(name, properties, compiled), **shared)
@@ -64,14 +69,14 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
     if kind == "group":
         group = _id(message, "groupId")
         if group is None:
-            raise RejectedError("groupId: is required")
+            raise RejectedError("groupId", "a group event needs it")
         return Group(group_id=group, traits=_mapping(message, "traits"), **shared)
     if kind == "alias":
         previous = _id(message, "previousId")
         if previous is None:
-            raise RejectedError("previousId: is required")
+            raise RejectedError("previousId", "an alias event needs it")
         return Alias(previous_id=previous, **shared)
-    raise RejectedError(f"type: one of track, identify, page, screen, group, alias is expected, not {kind!r}")
+    raise RejectedError("type", f"one of track, identify, page, screen, group, alias is expected, not {kind!r}")
 
 
 def _id(message: dict[str, Any], name: str) -> str | None:
@@ -80,7 +85,7 @@ def _id(message: dict[str, Any], name: str) -> str | None:
         return None
     text = identifier(value)
     if not text:
-        raise RejectedError(f"{name}: a text of at most {LONGEST_ID} characters is expected")
+        raise RejectedError(name, f"a text of at most {LONGEST_ID} characters is expected")
     return text
 
 
@@ -89,7 +94,7 @@ def _mapping(message: dict[str, Any], name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RejectedError(f"{name}: an object is expected")
+        raise RejectedError(name, "an object is expected")
     return value
 
 
@@ -116,7 +121,7 @@ def _instant(message: dict[str, Any], name: str) -> int | None:
         moment = msgspec.convert(value, datetime)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        raise RejectedError(f"{name}: a time in ISO 8601 is expected, not {value!r}") from error
+        raise RejectedError(name, f"a time in ISO 8601 is expected, not {value!r}") from error
 
 
 def _enrich(name: str, properties: dict[str, Any], compiled: Compiled | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ class EventRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     user_id: str | int | None = None
     anonymous_id: str | int | None = None
-    message_id: str | None = None
+    message_id: str | int | None = None
     event: str | None = None
     name: str | None = None
     properties: dict[str, Any] | None = None
@@ -30,7 +30,8 @@ class EventRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Several events, each with its `type`."""
 
-    batch: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=2500)]
+    batch: Annotated[list[Any], Meta(min_length=1, max_length=2500)]
+    """Of any shape: what is no event is told in its result, and keeps no other from being taken."""
     context: dict[str, Any] = {}
     sent_at: str | float | None = None
     write_key: str | None = None

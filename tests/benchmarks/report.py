@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-WIDTH = 110
+WIDTH = 130
 """Columns of the tables, at least, also where the output is not a terminal."""
+DECIDERS = {"rival", "rival, two calls", "floor: bare path"}
+"""The subjects that answer the same question as Kairos."""
 QUIET = 0.1
 """Processors that others may use before the reader is told."""
 COLOURS = {
@@ -52,7 +54,7 @@ def now() -> str:
 def compare(row: Row, rows: list[Row]) -> str:
     """The row's p50 in units of Kairos' in the same section; `-` where there is none to compare with."""
     kairos = next((other for other in rows if other.subject == "kairos"), None)
-    if kairos is None or row is kairos:
+    if kairos is None or row is kairos or row.subject not in DECIDERS:
         return "-"
     return f"{row.p50 / kairos.p50:.2f}"
 
@@ -78,15 +80,25 @@ def tabulate(title: str, rows: list[Row]) -> Table:
     return table
 
 
-def tabulate_bars(bars: list[Bar]) -> Table:
+def judge(bar: Bar, section: Section) -> str:
+    """Met or missed; on a busy machine, or with answers that were not as asked, neither can be said."""
+    if not section.others < QUIET:
+        return "[yellow]not decided: busy machine"
+    if any("kairos" in row.subject and row.failures for row in section.rows):
+        return "[yellow]not decided: lower rungs or failures"
+    return "[green]met" if bar.met else "[red]missed"
+
+
+def tabulate_bars(sections: list[Section]) -> Table:
     table = Table(title="bars", title_justify="left")
     table.add_column("promise")
     table.add_column("measured", justify="right")
     table.add_column("bar", justify="right")
     table.add_column("")
-    for bar in bars:
-        verdict = "[green]met" if bar.met else "[red]missed"
-        table.add_row(bar.name, f"{bar.measured:,.2f} {bar.unit}", f"{bar.side} {bar.limit:g} {bar.unit}", verdict)
+    for section in sections:
+        for bar in section.bars:
+            measured, limit = f"{bar.measured:,.2f} {bar.unit}", f"{bar.side} {bar.limit:g} {bar.unit}"
+            table.add_row(bar.name, measured, limit, judge(bar, section))
     return table
 
 
@@ -101,9 +113,9 @@ def show(console: Console, report: Report) -> None:
             console.print(tabulate("" if title == section.title else title, list(rows)))
         for row in section.rows:
             if row.note:
-                console.print(f"  {row.subject}: {row.note}", highlight=False)
-    if bars := [bar for section in report.sections for bar in section.bars]:
-        console.print(tabulate_bars(bars))
+                console.print(f"  {row.subject}: {row.note[:160]}", highlight=False, markup=False)
+    if any(section.bars for section in report.sections):
+        console.print(tabulate_bars(report.sections))
     console.print(f"{report.machine}", highlight=False)
 
 

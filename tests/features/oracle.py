@@ -7,11 +7,16 @@ table is full.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pytest
+
+from features.aggregates import columns
 from features.aggregates.declared import ANY, CANDIDATE, CUSTOMER, SUCCESSORS, TOTAL, Aggregate
 from features.aggregates.keyed import Affinity, History, KeyedKind, Window
 from features.aggregates.kinds import Decayed, FirstSeen, Last, Mean, Rate, Recency
+from features.aggregates.rows import LAYOUTS, Row, pack
 from features.events.occurrences import Occurrence, read
 from features.ids import digest
 
@@ -132,3 +137,16 @@ def _keyed(aggregate: Aggregate, seen: list[Occurrence], now: float, key: int) -
     recency = min((now - time for time, keys in named if key in keys), default=math.nan)
     since = len(named) - places[-1] if places else math.nan
     return [float(len(places)), float(len(named)), recency, since]
+
+
+def close(view: str, row: Row | None, now: float, candidate: str = "", category: str = "") -> Features:
+    """Features of one row and one pair of keys."""
+    layout = LAYOUTS[view]
+    decoded = columns.decode_blank(layout) if row is None else columns.decode_rows(layout, [pack(row)])
+    keys = {"candidate": np.array([digest(candidate)]), "category": np.array([digest(category)])}
+    closed = columns.close(decoded, np.array([now]), np.zeros(1, np.int64), keys)
+    return {name: float(value[0]) for name, value in closed.items()}
+
+
+def approximately(expected: Features) -> Any:
+    return pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.aggregates import columns, declared
+from features.aggregates import declared
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
 from features.aggregates.rows import LAYOUTS, Row, blank, lay_out, merge, pack, unpack
 from features.events.occurrences import read
 from features.events.schema import Event
 from features.ids import digest
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, SECOND, behave
-from tests.features.oracle import Features, Oracle
+from tests.features.oracle import Oracle, approximately, close
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "layouts.json"
 END = 1_760_000_000 * SECOND
@@ -40,19 +38,6 @@ def advance(events: list[Event]) -> tuple[dict[str, Row], Candidates]:
         advance_customer(row, seen)
         row.applied = arrival
     return customers, candidates
-
-
-def close(view: str, row: Row | None, now: float, candidate: str = "", category: str = "") -> Features:
-    """Features of one row and one pair of keys."""
-    layout = LAYOUTS[view]
-    decoded = columns.decode_blank(layout) if row is None else columns.decode_rows(layout, [pack(row)])
-    keys = {"candidate": np.array([digest(candidate)]), "category": np.array([digest(category)])}
-    closed = columns.close(decoded, np.array([now]), np.zeros(1, np.int64), keys)
-    return {name: float(value[0]) for name, value in closed.items()}
-
-
-def approximately(expected: Features) -> Any:
-    return pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)

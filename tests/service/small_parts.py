@@ -1,6 +1,7 @@
 """A process tree as `kairos up` makes it, with small parts in place of the API and the worker.
 
-Run as `python small_parts.py HOME [worker mode]`; parts note what they do in HOME/journal, one line each.
+Run as `python small_parts.py HOME [MODE]`; the mode is one of the worker's, or `serve` or `work` for a part alone.
+Parts note what they do in HOME/journal, one line each.
 """
 
 from __future__ import annotations
@@ -65,13 +66,8 @@ def worker(settings: Settings, redis_url: str, index: int) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(
-        tree.up(
-            Settings(home=Home(Path(sys.argv[1]))),
-            host="127.0.0.1",
-            port=0,
-            workers=2,
-            load=lambda: tree.Entries(api=api, worker=worker),
-            say=tree.say_with_time,
-        )
-    )
+    settings, entries = Settings(home=Home(Path(sys.argv[1]))), tree.Entries(api=api, worker=worker)
+    if MODE == "work":
+        raise SystemExit(tree.work(settings, lambda: entries, tree.say_with_time))
+    start = tree.serve if MODE == "serve" else tree.up
+    raise SystemExit(start(settings, "127.0.0.1", 0, 2, lambda: entries, tree.say_with_time))

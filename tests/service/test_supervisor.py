@@ -16,10 +16,9 @@ import pytest
 import redis
 
 from features.occupancy import Run, is_alive, read_run
-from service.commands import WITHOUT_THREADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from features.home import Home
     from tests.conftest import Until
@@ -57,11 +56,11 @@ def grow(home: Home, until: Until) -> Iterator[Callable[..., Tree]]:
     """Starts trees on the home; ends what a failed test leaves."""
     grown: list[Tree] = []
 
-    def start(mode: str = "obedient", *, ready: bool = True) -> Tree:
+    def start(*mode: str, ready: bool = True, command: Sequence[str | Path] = (SMALL_PARTS,)) -> Tree:
         output = home.root / f"output-{len(grown)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, SMALL_PARTS, home.root, mode],
+                [sys.executable, *command, home.root, *mode],
                 cwd=PROJECT,
                 env={**os.environ, "PYTHONPATH": str(PROJECT)},
                 stdout=file,
@@ -71,7 +70,7 @@ def grow(home: Home, until: Until) -> Iterator[Callable[..., Tree]]:
         tree = Tree(home, process, output)
         grown.append(tree)
         if ready:
-            until(lambda: process.poll() is not None or "Kairos is ready" in tree.said())
+            until(lambda: process.poll() is not None or "Kairos is ready" in tree.said(), seconds=180)
             assert process.poll() is None, tree.said()
         return tree
 
@@ -228,15 +227,24 @@ def test_a_refused_part_ends_the_start_with_its_message(grow: Callable[..., Tree
     assert not tree.home.run_file.exists()
 
 
-def test_importing_what_the_children_need_starts_no_thread() -> None:
-    libraries = "duckdb, feast, feast.infra.online_stores.redis, lightgbm, litestar, pyarrow.parquet, uvicorn"
-    program = f"import {libraries}; from service.supervisor.processes import threads; print(len(threads()))"
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT,
-        env={**os.environ, **WITHOUT_THREADS},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert answer.stdout == "1\n"
+def test_parts_run_apart_against_the_redis_of_a_running_up(grow: Callable[..., Tree], until: Until) -> None:
+    tree = grow()
+    apart = [grow("serve", ready=False), grow("work", ready=False)]
+    until(lambda: len(tree.pids("worker")) == 2)
+    until(lambda: "Kairos is ready" in apart[0].said())
+    assert "the worker is running" in apart[1].said()
+    for part in apart:
+        part.process.send_signal(signal.SIGTERM)
+        assert part.process.wait(30) == 0, part.said()
+    with redis.Redis.from_url(tree.run().redis_url) as client:
+        assert client.get("last words of the worker") == b"0"
+
+
+def test_the_real_parts_are_loaded_without_a_thread_and_stop_without_a_word(grow: Callable[..., Tree]) -> None:
+    tree = grow(command=["-m", "kairos", "up", "--port", "0", "--home"])
+    tree.process.send_signal(signal.SIGTERM)
+    assert tree.process.wait(60) == 0
+    said = [line.partition("  ")[2] for line in tree.said().splitlines()]
+    assert said[0] == f"starting in {tree.home.root}"
+    assert said[1].startswith("Kairos is ready at ")  # between them would stand a warning of threads
+    assert said[-2:] == ["stopping", "stopped"]

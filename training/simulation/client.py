@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from training.simulation.connection import Connection, LostError, ServiceError
+from training.simulation.connection import BusyError, Connection, LostError, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PATIENCE = 30.0
 """Seconds that an answer may take."""
+ATTEMPTS, ATTEMPT_PAUSE = 20, 0.5
+"""How often events that the service cannot take at the moment are sent, and the seconds in between."""
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -80,13 +82,28 @@ class Client:
             raise ValueError(f"{url!r}: http://host:port is expected")
         self._host, self._port = parts.hostname, parts.port or 80
         self._idle: list[Connection] = []
+        self.refusals = 0
+        """Batches of events that had to be sent again."""
 
     async def decide(self, request: dict[str, Any]) -> Decision:
         return _decision.decode(await self.request("POST", "/v1/decisions", _encode(request)))
 
     async def send(self, events: Sequence[dict[str, Any]]) -> str:
-        """Send events in one batch; the token that a decision may wait for."""
-        accepted = _accepted.decode(await self.request("POST", "/v1/batch", _encode({"batch": events})))
+        """Send events in one batch; the token that a decision may wait for.
+
+        A busy service gets the same events again, as from any client: their message ids keep them from counting twice.
+        """
+        body = _encode({"batch": events})
+        for _ in range(ATTEMPTS - 1):
+            try:
+                answer = await self.request("POST", "/v1/batch", body)
+                break
+            except BusyError:
+                self.refusals += 1
+                await asyncio.sleep(ATTEMPT_PAUSE)
+        else:
+            answer = await self.request("POST", "/v1/batch", body)
+        accepted = _accepted.decode(answer)
         if not accepted.success:
             raise ServiceError("the service took the events but did not accept them")
         return accepted.token
@@ -117,7 +134,8 @@ class Client:
         except OSError as error:
             raise ServiceError(f"{method} {path}: {error}") from error
         if not 200 <= status < 300:
-            raise ServiceError(f"{method} {path}: {status} {answer[:500].decode(errors='replace')}")
+            kind = BusyError if status == 503 else ServiceError
+            raise kind(f"{method} {path}: {status} {answer[:500].decode(errors='replace')}")
         return answer
 
     def close(self) -> None:

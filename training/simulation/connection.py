@@ -14,6 +14,10 @@ class ServiceError(RuntimeError):
     """The service did not answer, or did not answer with success; the message says what it said."""
 
 
+class BusyError(ServiceError):
+    """The service asks to try again later (503)."""
+
+
 class LostError(ConnectionError):
     """The connection ended before an answer began."""
 

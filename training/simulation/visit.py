@@ -14,11 +14,11 @@ import numpy as np
 from training.simulation.world import ATTENTION, best_slate, click_probabilities, uniform_slate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from training.simulation.world import Counts, Floats, World
 
-    Shown = dict[str, Sequence[int]]
+    Shown = Mapping[str, Sequence[int]]
     """Placement -> the offers that were shown there, first first."""
     Visit = Generator["Page", Shown, None]
     Policy = Callable[["Page", str], Sequence[int]]
@@ -65,12 +65,13 @@ def visit(world: World, customer: int, seen: Counts, generator: np.random.Genera
     if generator.random() < nature.mood:
         drawn = 0.2 * tastes
         drawn[generator.integers(len(tastes))] += 0.8
+    steps = np.cumsum(drawn)[:-1]
     happenings: list[Happening] = []
     judgements: tuple[Judgement, ...] = ()
     for _ in range(pages):
         for _ in range(generator.integers(1, 4)):
-            category = generator.choice(len(tastes), p=drawn)
-            offer = int(generator.choice(np.flatnonzero(world.category_of == category)))
+            shelf = world.shelves[int(np.searchsorted(steps, generator.random()))]
+            offer = shelf[int(generator.integers(len(shelf)))]
             happenings.append(Happening("Product Viewed", offer))
             _look(world, interest, offer)
         placements = ("home-hero", "home-grid") if generator.random() < 0.4 else ("home-hero",)
@@ -112,7 +113,7 @@ def play(
         visitor = visit(world, customer, seen[customer], generator)
         page = next(visitor)
         while page.placements:
-            shown: Shown = {}
+            shown: dict[str, list[int]] = {}
             for placement in page.placements:
                 taken = {offer for offers in shown.values() for offer in offers}
                 ranked = [offer for offer in policy(page, placement) if offer not in taken]

@@ -79,6 +79,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     appeals: Floats
     category_of: Counts
     """Offer -> category."""
+    shelves: tuple[tuple[int, ...], ...]
+    """Category -> its offers."""
     index: dict[str, int]
     """Offer id -> its position in `offers`."""
 
@@ -107,6 +109,10 @@ def build(generator: np.random.Generator, customers: int = 2000, nature: Nature 
         tastes=generator.dirichlet(np.full(len(categories), nature.taste_concentration), customers),
         appeals=np.array([offer.appeal for offer in offers]),
         category_of=np.array([offer.category for offer in offers], np.int64),
+        shelves=tuple(
+            tuple(position for position, offer in enumerate(offers) if offer.category == category)
+            for category in range(len(categories))
+        ),
         index={offer.id: position for position, offer in enumerate(offers)},
     )
 
@@ -122,6 +128,8 @@ def click_probabilities(world: World, customer: int, interest: Floats, seen: Cou
 
 def best_slate(probabilities: Floats, attention: tuple[float, ...]) -> float:
     """The highest expected number of clicks that any pick of `len(attention)` different offers can have."""
+    if len(attention) == 1:
+        return float(probabilities.max()) * attention[0]
     return float(np.sort(probabilities)[::-1][: len(attention)] @ np.sort(attention)[::-1])
 
 

@@ -1,0 +1,130 @@
+"""The registry of models: MLflow's, from which a version is exported as a bundle that the service reads.
+
+The only module of this package that imports MLflow, and only when something is registered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import lightgbm
+import msgspec
+
+from models import bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    from features.settings import Settings
+    from models.bundle import Description
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # the model needs LightGBM alone, not the folder that it was trained from
+    "MLFLOW_LOG_UV_FILES": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""MLflow looks at these when it is imported."""
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """A client of the tracking server or of the home's own database, which is made if it is missing."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # SQLAlchemy's and MLflow's own deprecations, about which nobody here can do anything.
+        warnings.simplefilter("ignore")
+        import mlflow
+        import mlflow.lightgbm
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if settings.tracking_uri == settings.home.tracking_uri:
+            settings.home.artifacts.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        mlflow.set_registry_uri(settings.tracking_uri)
+        return mlflow.MlflowClient(settings.tracking_uri, settings.tracking_uri)
+
+
+def open_experiment(client: MlflowClient, settings: Settings, name: str) -> str:
+    """The id of the experiment, which is made if it is missing; a local database keeps artifacts in the home."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = urlsplit(settings.tracking_uri).scheme not in ("http", "https", "databricks")
+    return str(client.create_experiment(name, settings.home.artifacts.as_uri() if local else None))
+
+
+def log_model(booster: lightgbm.Booster, description: Description, example: pd.DataFrame) -> str:
+    """Log the model into the active run, in the lightgbm flavour, with what the bundle says beside it; its URI."""
+    import mlflow.lightgbm
+    from mlflow.models import infer_signature
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        info = mlflow.lightgbm.log_model(
+            booster,
+            name="model",
+            signature=infer_signature(example, booster.predict(example)),
+            input_example=example,
+            pip_requirements=[f"lightgbm=={lightgbm.__version__}"],
+            metadata={"kairos": msgspec.to_builtins(description)},
+        )
+    return str(info.model_uri)
+
+
+def promote(
+    client: MlflowClient,
+    bundles: Path,
+    alias: str,
+    description: Description,
+    booster: lightgbm.Booster,
+    model_uri: str,
+    tags: dict[str, str],
+) -> Description:
+    """Register a version, export it, and point the alias at it; the description with its version.
+
+    If a step fails, what the steps before did is undone, and the alias stays where it was.
+    """
+    import mlflow
+
+    name = description.name
+    before = bundle.read_aliases(bundles, name).get(alias)
+    version = mlflow.register_model(model_uri, name, tags=tags).version
+    described = msgspec.structs.replace(description, version=str(version))
+    folder = bundles / name / described.version
+    try:
+        bundle.save(folder, described, booster.model_to_string())
+        bundle.load(folder)
+        client.set_registered_model_alias(name, alias, described.version)
+        bundle.write_alias(bundles, name, alias, described.version)
+    except BaseException:
+        with suppress(Exception):
+            _undo(client, name, alias, before, described.version)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return described
+
+
+def _undo(client: MlflowClient, name: str, alias: str, before: str | None, version: str) -> None:
+    if before is None:
+        client.delete_registered_model_alias(name, alias)
+    else:
+        client.set_registered_model_alias(name, alias, before)
+    client.delete_model_version(name, version)
+
+
+def describe_version(client: MlflowClient, name: str, version: str) -> dict[str, Any]:
+    """What the registry says of a version: tags, aliases and the run that made it."""
+    found = client.get_model_version(name, version)
+    return {"tags": dict(found.tags), "aliases": list(found.aliases), "run_id": found.run_id}

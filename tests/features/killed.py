@@ -1,0 +1,48 @@
+"""Workers that are killed at random moments, one after the other, until one of them finds nothing left to do.
+
+Prints how many were killed. Started by test_streaming: `python killed.py HOME REDIS_URL SEED`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from features.home import Home
+from tests.features.deployment import Deployment
+
+
+def work(home: Home, redis_url: str, chance: random.Random) -> None:
+    """Do all there is to do, in small steps."""
+    deployment = Deployment(home, redis_url)
+    while deployment.work(chance.choice([1, 5, 20])):
+        deployment.flush()
+        deployment.snapshot()
+
+
+def main(root: str, redis_url: str, seed: str) -> None:
+    chance = random.Random(int(seed))
+    kills, code = 0, signal.SIGKILL.value
+    while code:
+        child = os.fork()
+        if not child:
+            work(Home(Path(root)), redis_url, random.Random(kills))
+            os._exit(0)
+        time.sleep(chance.uniform(0.0, 0.01 * (kills + 1)))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        kills += code == -signal.SIGKILL
+        if code not in (0, -signal.SIGKILL):
+            sys.exit(f"a worker ended with {code}")
+    sys.stdout.write(str(kills))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

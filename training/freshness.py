@@ -1,0 +1,68 @@
+"""What the archive lacks before training: events that still stand in streams only. Asks a running worker, or stands in."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis
+
+from features import embedded, stream
+from training.labels import TrainingError
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+
+PATIENCE = 60.0
+POLL = 0.05
+
+
+def flush(settings: Settings) -> str:
+    """Bring what was acknowledged until now into the archive; what was done, in words.
+
+    Raises TrainingError when a worker should run but does not write within PATIENCE seconds.
+    """
+    if url := embedded.running(settings):
+        with Redis.from_url(url, socket_timeout=30) as redis:
+            return _ask_worker(settings, redis)
+    if settings.home.redis.exists():
+        return _stand_in(settings)
+    return "nothing runs on this home: the archive as it is"
+
+
+def _ask_worker(settings: Settings, redis: Redis) -> str:
+    last = {number: _read(redis, stream.last_key(number)) for number in range(settings.partitions)}
+    if all(_read(redis, stream.archived_key(number)) >= target for number, target in last.items()):
+        return "the archive holds every event"
+    redis.xadd(stream.FLUSH, {"by": "train"}, maxlen=1000)
+    deadline = time.monotonic() + PATIENCE
+    while waiting := [number for number, target in last.items() if _read(redis, stream.archived_key(number)) < target]:
+        if time.monotonic() > deadline:
+            raise TrainingError(
+                f"the worker did not archive partitions {', '.join(map(str, waiting))} within {PATIENCE:.0f} s: "
+                "see that `kairos up` or `kairos worker` runs, then try again"
+            )
+        time.sleep(POLL)
+    return "the worker archived its latest events"
+
+
+def _stand_in(settings: Settings) -> str:
+    """Nobody runs, but Redis' data is there: process the streams' ends as a worker would."""
+    from features.leases import Lease, hold_all_back
+    from features.replay import catch_up
+    from features.store import OnlineStore
+
+    with embedded.reach(settings) as url, Redis.from_url(url, socket_timeout=30) as redis:
+        lease = Lease(redis, stream.REPLAY, f"train-{uuid.uuid4()}")
+        hold_all_back(redis, lease, settings.partitions)
+        try:
+            catch_up(settings, redis, OnlineStore(settings.home, url), lease)
+        finally:
+            lease.release()
+    return "no worker runs: archived what stood in the streams"
+
+
+def _read(redis: Redis, key: str) -> int:
+    value: Any = redis.get(key)
+    return int(value or 0)

@@ -1,0 +1,100 @@
+"""Bootstrap over customers: intervals of metrics and of paired differences (Efron, Tibshirani 1993, chapter 13).
+
+All methods are resampled with the same draws, so a difference of replicates is a paired one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from training.labels import Flags, Floats, Ints
+
+REPLICATES = 300
+LOW, HIGH = 2.5, 97.5
+CELLS = 4_000_000
+"""Weights held at once."""
+AUC_BINS = 1000
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Total(msgspec.Struct, frozen=True):
+    """A ratio of sums over customers: numerator and denominator of each customer."""
+
+    above: Floats
+    below: Floats
+
+
+def number(customers: list[str]) -> tuple[Ints, int]:
+    """(the number of each query's customer, how many customers there are)."""
+    known = {text: at for at, text in enumerate(dict.fromkeys(customers))}
+    return np.array([known[text] for text in customers], np.int64), len(known)
+
+
+def total(values: Floats, unit: Ints, units: int, weight: Floats | None = None) -> Total:
+    """Sums by customer of `values` (NaN: left out), over the number of them or the sum of `weight`."""
+    present = ~np.isnan(values)
+    below = present.astype(np.float64) if weight is None else weight
+    return Total(
+        np.bincount(unit, np.where(present, values, 0.0), minlength=units), np.bincount(unit, below, minlength=units)
+    )
+
+
+def weigh(units: int, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:
+    """Blocks (b, units) of how often each customer was drawn, with replacement, by each replicate."""
+    generator = np.random.default_rng(seed)
+    left = replicates
+    while left:
+        block = min(left, max(1, CELLS // units))
+        drawn = generator.integers(units, size=(block, units)) + np.arange(block)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=block * units).reshape(block, units).astype(np.float64)
+        left -= block
+
+
+def resample(totals: dict[str, Total], units: int, seed: int) -> dict[str, Floats]:
+    """Replicates of each ratio."""
+    parts: dict[str, list[Floats]] = {name: [] for name in totals}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for weights in weigh(units, seed):
+            for name, each in totals.items():
+                parts[name].append((weights @ each.above) / (weights @ each.below))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def resample_auc(score: Floats, rewarded: Flags, unit: Ints, units: int, seed: int) -> Floats:
+    """Replicates of the AUC with scores in AUC_BINS bins of equal size (ties within a bin count half)."""
+    edges = np.unique(np.quantile(score, np.linspace(0.0, 1.0, AUC_BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, score, side="right")
+    width = len(edges) + 1
+    cells, rows = np.unique((unit * 2 + rewarded) * width + bins, return_counts=True)
+    who, hit, bin_of = cells // width // 2, (cells // width) % 2 == 1, cells % width
+    replicates = []
+    for weights in weigh(units, seed):
+        for weight in weights:
+            mass = weight[who] * rows
+            hits = np.bincount(bin_of[hit], mass[hit], minlength=width)
+            misses = np.bincount(bin_of[~hit], mass[~hit], minlength=width)
+            below = np.cumsum(misses) - misses
+            possible = hits.sum() * misses.sum()
+            replicates.append(float(hits @ (below + misses / 2.0) / possible) if possible else np.nan)
+    return np.array(replicates)
+
+
+def enclose(value: float, replicates: Floats) -> Interval:
+    present = replicates[np.isfinite(replicates)]
+    if not len(present):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.percentile(present, [LOW, HIGH])
+    return Interval(value, float(low), float(high))
