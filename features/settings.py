@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path(".kairos")
 
 
+class SettingsError(ValueError):
+    """Variables that cannot be read; the message names each."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment may set, by `KAIROS_<NAME>`; durations in milliseconds unless the name says otherwise."""
 
@@ -39,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def load(environment: Mapping[str, str], home: Path | None = None) -> Settings:
     """Settings from `KAIROS_*` and `MLFLOW_TRACKING_URI`; `home` (a command's option) wins over `KAIROS_HOME`.
 
-    Raises ValueError that names every variable that cannot be read.
+    Raises SettingsError that names every variable that cannot be read.
     """
     root = home or Path(environment.get("KAIROS_HOME") or DEFAULT_HOME)
     values: dict[str, object] = {"home": Home(root.expanduser().resolve())}
@@ -55,5 +59,5 @@ def load(environment: Mapping[str, str], home: Path | None = None) -> Settings:
         except msgspec.ValidationError as error:
             problems.append(f"{name}={text!r}: {error}")
     if problems:
-        raise ValueError("; ".join(problems))
+        raise SettingsError("; ".join(problems))
     return Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type above

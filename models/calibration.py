@@ -1,7 +1,7 @@
 """Raw scores -> probabilities, fitted on rows that the model was not trained on.
 
-Platt scaling (Platt 1999, Probabilistic outputs for support vector machines): strictly increasing, so that it never ties
-what the model ranked. It is handed on as knots that are interpolated.
+Platt scaling (Platt 1999, Probabilistic outputs for support vector machines): strictly increasing, so that it never
+ties what the model ranked. It is handed on as knots that are interpolated.
 """
 
 from __future__ import annotations

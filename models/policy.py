@@ -30,7 +30,8 @@ class Pick(msgspec.Struct, frozen=True):
 def draw(seed: str, *place: str | int) -> float:
     """A uniform draw in [0, 1) that is a function of the seed and the place it is for."""
     text = "\x1f".join((seed, *map(str, place)))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2.0**64
+    bits = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return (bits >> 11) / 2.0**53  # as many bits as a float holds: with more, the largest would round to 1
 
 
 def prioritise(propensity: Floats, value: Floats, weight: Floats) -> Floats:
@@ -60,7 +61,7 @@ def pick(
         rank = len(picks)
         chosen = 0
         if exploration > 0.0 and draw(seed, at, rank, "explore") < exploration:
-            chosen = min(int(draw(seed, at, rank, "which") * len(left)), len(left) - 1)
+            chosen = int(draw(seed, at, rank, "which") * len(left))
         probability = exploration / len(left) + (1.0 - exploration if chosen == 0 else 0.0)
         picks.append(Pick(left.pop(chosen), probability))
     return picks

@@ -5,7 +5,7 @@ Joined first, exploded after: a customer's row is read once a query, a candidate
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
@@ -37,6 +37,9 @@ ATTRIBUTES = ("kind", "category", "price", "value")
 TIME = pa.timestamp("us", tz="UTC")
 
 
+Number = TypeVar("Number", np.float64, np.int64)
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """Features of some neighbouring rows of the queries."""
 
@@ -45,7 +48,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """Joined rows of one view as packed lists, with where each begins; entities without a row begin at the blank one."""
+    """Joined rows of one view as packed lists, with where each stands; entities without a row share the blank one."""
 
     layout: Layout
     numbers: Floats
@@ -145,7 +148,7 @@ class Source:
 
     def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
         labels = pa.table({key: entities, "event_timestamp": pa.array(at).cast(TIME)})
-        return self._store.get_historical_features(entity_df=labels, features=references).to_arrow()  # type: ignore[arg-type]  # our store takes Arrow tables
+        return self._store.get_historical_features(entity_df=labels, features=references).to_arrow()
 
 
 def _spans(starts: Ints, most: int) -> Iterator[tuple[int, int]]:
@@ -179,7 +182,7 @@ def _open(layout: Layout, table: pa.Table) -> Stored:
     return Stored(layout, values, spans, keys, key_spans)
 
 
-def _lists(column: pa.ChunkedArray, empty: NDArray[np.generic]) -> tuple[NDArray[np.generic], Ints]:
+def _lists(column: pa.ChunkedArray, empty: NDArray[Number]) -> tuple[NDArray[Number], Ints]:
     """A column of lists as (values, (n, 2) spans); null lists are spans of `empty`, which stands behind the rest."""
     values, spans, before = [], [], 0
     for chunk in column.chunks:
@@ -197,11 +200,13 @@ def _lists(column: pa.ChunkedArray, empty: NDArray[np.generic]) -> tuple[NDArray
 def _attribute(column: pa.ChunkedArray) -> Floats:
     """Numbers as they are (NaN where the catalog says nothing), texts as digests."""
     if not pa.types.is_string(column.type):
-        return column.to_numpy().astype(np.float64)
+        plain: Floats = column.to_numpy().astype(np.float64)
+        return plain
     encoded = column.combine_chunks().dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     digests = np.array([*(digest(text) for text in encoded.dictionary.to_pylist()), digest("")], np.float64)
-    return digests[encoded.indices.fill_null(-1).to_numpy()]
+    known: Floats = digests[encoded.indices.fill_null(-1).to_numpy()]
+    return known
 
 
 def _compute(

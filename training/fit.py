@@ -1,4 +1,4 @@
-"""The model: a matrix of the training rows, LightGBM with early stopping on the validation rows, calibration on the same."""
+"""The model: a matrix of the training rows, LightGBM stopped early by the validation rows, calibrated on the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.signature import Feature, Signature, fillable
 from training.labels import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     patience: int = 40
     """Trees without a better validation loss before training stops."""
     negatives: float | None = None
-    """Share of the unrewarded training rows that is kept, each standing for 1 / share of them; None: see ENOUGH_ROWS."""
+    """Share of the unrewarded training rows that is kept, each for 1 / share of them; None: see ENOUGH_ROWS."""
     seed: int = 0
 
 
@@ -89,7 +89,7 @@ def describe(home: Home, queries: Queries) -> Signature:
     return Signature(tuple(features))
 
 
-def _known(values: list[str | None]) -> tuple[str, ...]:
+def _known(values: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted({value for value in values if value}))
 
 

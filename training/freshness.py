@@ -1,4 +1,4 @@
-"""What the archive lacks before training: events that still stand in streams only. Asks a running worker, or stands in."""
+"""What the archive lacks before training, events that stand in streams only: asks a running worker, or stands in."""
 
 from __future__ import annotations
 
@@ -49,17 +49,16 @@ def _ask_worker(settings: Settings, redis: Redis) -> str:
 
 def _stand_in(settings: Settings) -> str:
     """Nobody runs, but Redis' data is there: process the streams' ends as a worker would."""
-    from features.leases import Lease, hold_all_back
+    from features.leases import hold_all_back
     from features.replay import catch_up
     from features.store import OnlineStore
 
-    with embedded.reach(settings) as url, Redis.from_url(url, socket_timeout=30) as redis:
-        lease = Lease(redis, stream.REPLAY, f"train-{uuid.uuid4()}")
-        hold_all_back(redis, lease, settings.partitions)
-        try:
-            catch_up(settings, redis, OnlineStore(settings.home, url), lease)
-        finally:
-            lease.release()
+    with (
+        embedded.reach(settings) as url,
+        Redis.from_url(url, socket_timeout=30) as redis,
+        hold_all_back(redis, settings.partitions, f"train-{uuid.uuid4()}") as lease,
+    ):
+        catch_up(settings, redis, OnlineStore(settings.home, url), lease)
     return "no worker runs: archived what stood in the streams"
 
 

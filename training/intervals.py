@@ -47,9 +47,9 @@ def total(values: Floats, unit: Ints, units: int, weight: Floats | None = None) 
     """Sums by customer of `values` (NaN: left out), over the number of them or the sum of `weight`."""
     present = ~np.isnan(values)
     below = present.astype(np.float64) if weight is None else weight
-    return Total(
-        np.bincount(unit, np.where(present, values, 0.0), minlength=units), np.bincount(unit, below, minlength=units)
-    )
+    above = np.where(present, values, 0.0)
+    sums = [np.bincount(unit, each, minlength=units).astype(np.float64) for each in (above, below)]
+    return Total(*sums)
 
 
 def weigh(units: int, seed: int, replicates: int = REPLICATES) -> Iterator[Floats]:

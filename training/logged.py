@@ -1,4 +1,4 @@
-"""Labels from what was shown: exposures of logged decisions, rewarded by a click on the same candidate in the same place.
+"""Labels from what was shown: exposures of logged decisions, rewarded by a click on that candidate in that place.
 
 The customer is joined at the row that the decision read, candidates at its snapshot, and inline events are applied.
 Decisions that nobody saw teach nothing, nor does a click without an exposure: both are counted and left out.

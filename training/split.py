@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.12
 WARM_UP_SHARE = 0.2
-"""Of the time before the first bootstrap query to learn from, when no date is given: without a past there is nothing to see."""
+"""Of the time, before the first bootstrap query when no date is given: without a past there is nothing to see."""
 GAP_SHARE, LONGEST_GAP = 0.005, DAY
 
 

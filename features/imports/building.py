@@ -42,7 +42,7 @@ def build(connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
     connection.execute(
         f"""
         CREATE TABLE events AS
-        SELECT key, key || '-' || substr(md5(sum(md5_number_lower(id))::VARCHAR), 1, 16) AS message_id,
+        SELECT key, key || '-' || format('{{:016x}}', bit_xor(md5_number_lower(id))) AS message_id,
             first(customer) AS customer, arg_min(known, ordinal) AS known, arg_min(anonymous, ordinal) AS anonymous,
             first(event) AS event, max(time) AS time, max(ordinal) AS ordinal,
             concat_ws(',', nullif(arg_min(body, ordinal), ''), {products}{", " + sums if sums else ""}) AS body

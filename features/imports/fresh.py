@@ -115,7 +115,7 @@ def _part(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _render(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The archive's columns, by arrival; the payload as `schema.encode` gives it for a Track."""
-    reader: Any = connection.execute(
+    reader: Any = connection.sql(
         f"""
         SELECT arrival, CAST({archive.IMPORTED} AS INTEGER) AS partition, 'track' AS type, event, customer, message_id,
             time, concat_ws(

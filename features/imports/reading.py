@@ -92,7 +92,7 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, number: int, source: So
     connection.execute(
         f"""
         CREATE TABLE file{number} AS
-        SELECT {number} AS "#file", file_row_number + 1 AS "#row", md5_number(to_json({content})::VARCHAR) AS "#hash",
+        SELECT {number} AS "#file", file_row_number + 1 AS "#row", md5(to_json({content})::VARCHAR) AS "#hash",
             * EXCLUDE (file_row_number)
         FROM read_parquet({quote_text(str(source.path))}, file_row_number = true)
         """  # noqa: S608  # names and numbers, quoted
@@ -123,7 +123,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, number: int, source: Source
         INSERT INTO unreadable SELECT {number}, record, 'unreadable: ' || lower(kind::VARCHAR), "text" FROM passed;
         CREATE TABLE file{number} AS
         SELECT {number} AS "#file", "#row" + coalesce(nth, 0) AS "#row",
-            md5_number(to_json({_content(header)})::VARCHAR) AS "#hash", read{number}.* EXCLUDE ("#row")
+            md5(to_json({_content(header)})::VARCHAR) AS "#hash", read{number}.* EXCLUDE ("#row")
         FROM read{number} ASOF LEFT JOIN passed ON read{number}."#row" > passed.record - passed.nth;
         DROP TABLE read{number}; DROP TABLE passed; DELETE FROM reject_errors; DELETE FROM reject_scans;
         """  # noqa: S608  # as above
@@ -165,7 +165,7 @@ def _read_json_lines(connection: duckdb.DuckDBPyConnection, number: int, source:
     connection.execute(
         f"""
         CREATE TABLE file{number} AS
-        SELECT {number} AS "#file", "#row", md5_number("text") AS "#hash", unnest(json_transform("text", {transform}))
+        SELECT {number} AS "#file", "#row", md5("text") AS "#hash", unnest(json_transform("text", {transform}))
         FROM read{number};
         DROP TABLE read{number};
         """  # noqa: S608  # as above

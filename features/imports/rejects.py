@@ -31,7 +31,7 @@ def write(connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], fold
     ]
     names = " ".join(f"WHEN {number} THEN {quote_text(source.path.name)}" for number, source in enumerate(sources))
     where = f"""'file': CASE "#file" {names} END, 'row': "#row", 'reason': reason"""
-    reader: Any = connection.execute(
+    reader: Any = connection.sql(
         f"""
         SELECT record::VARCHAR AS record FROM (
             SELECT "#file", "#row", to_json({{{where}, 'values': {{{", ".join(columns)}}}}}) AS record

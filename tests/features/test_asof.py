@@ -78,17 +78,25 @@ def expected(rows: dict[str, list[Row]], labels: Sequence[Row]) -> list[Row]:
 
 customers = st.sampled_from(["a", "b", "ü-3"])
 candidates = st.integers(1, 3)
-rows = st.fixed_dictionaries(
-    {
-        "customer": customers,
-        "candidate": candidates,
-        "event_timestamp": st.none() | st.integers(0, 20),
-        "written": st.none() | st.integers(0, 3),
-        "numbers": st.none() | st.lists(st.floats(allow_nan=False), max_size=3),
-        "counts": st.none() | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
-        "applied": st.integers(0, 2**60),
-    }
-)
+
+
+def rows_within(candidates: st.SearchStrategy[int], times: st.SearchStrategy[int]) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries(
+        {
+            "customer": st.none() | customers,
+            "candidate": candidates,
+            "event_timestamp": st.none() | times,
+            "written": st.none() | st.integers(0, 3),
+            "numbers": st.none() | st.lists(st.floats(allow_nan=False), max_size=3),
+            "counts": st.none() | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+            "applied": st.integers(0, 2**60),
+        }
+    )
+
+
+rows = rows_within(candidates, st.integers(0, 20))
+crowded = st.lists(rows_within(st.just(1), st.integers(0, 2)), min_size=10, max_size=40)
+"""Rows most of which tie with another."""
 labels = st.lists(
     st.fixed_dictionaries(
         {
@@ -128,7 +136,7 @@ def test_the_join_equals_the_one_of_stock_feast(
 
 
 @settings(max_examples=25, deadline=None)
-@given(of_view=st.lists(rows, max_size=25), labels=labels, split=st.integers(0, 25))
+@given(of_view=crowded, labels=labels, split=st.integers(0, 40))
 def test_ties_go_to_the_last_written_and_then_to_the_first_row(
     world: World, of_view: list[Row], labels: list[Row], split: int
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two API processes, a worker and Redis, with the shop's catalog and a champion; tests leave it as they found it."""
+    """Two API processes, worker and Redis, with the shop's catalog and a champion; tests leave it as they found it."""
     home = Home(tmp_path_factory.mktemp("service") / "home")
     shop.write_catalog(home)
     shop.publish(home, "1")

@@ -50,9 +50,9 @@ class Service(msgspec.Struct):
     home: Home
     process: subprocess.Popen[bytes]
     output: Path
-    url: str = ""
-    redis_url: str = ""
-    children: dict[str, int] = {}
+    http: httpx.Client
+    redis_url: str
+    children: dict[str, int]
 
     def said(self) -> str:
         return self.output.read_text()
@@ -62,16 +62,10 @@ class Service(msgspec.Struct):
         again = re.findall(rf"{part} is started again \(process (\d+)\)", self.said())
         return int(again[-1]) if again else self.children[part]
 
-    def client(self) -> httpx.Client:
-        """A client with connections of its own."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE)
-
-    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
         """POST on a new connection; `body` as JSON, or as it is when bytes."""
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return httpx.post(
-            f"{self.url}{path}", content=content, headers={"Content-Type": "application/json"} | headers, timeout=PATIENCE
-        )
+        return self.http.post(path, content=content, headers={"Content-Type": "application/json"} | (headers or {}))
 
     def decide(self, customer: str = "c-1", placement: str = "calm", **asked: Any) -> dict[str, Any]:
         """A decision that must succeed."""
@@ -87,8 +81,8 @@ class Service(msgspec.Struct):
         token: str = reply.json()["token"]
         return token
 
-    def get(self, path: str) -> Any:
-        return httpx.get(f"{self.url}{path}", timeout=PATIENCE)
+    def get(self, path: str) -> httpx.Response:
+        return self.http.get(path)
 
     def everywhere(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until /ready fulfils the condition in every API process, each asked while the others are stopped."""
@@ -97,7 +91,7 @@ class Service(msgspec.Struct):
             with self.frozen(*(part for part in apis if part != asked)):
                 wait_until(lambda: condition(self.get("/ready").json()))
 
-    def redis(self) -> redis.Redis:
+    def connect(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url, socket_timeout=PATIENCE)
 
     def features(self, customer: str) -> dict[str, float]:
@@ -110,7 +104,7 @@ class Service(msgspec.Struct):
 
     def archived(self, customer: str) -> list[tuple[str, bytes]]:
         """(message id, bytes) of everything in the archive of a customer, after a flush, in order."""
-        with self.redis() as client:
+        with self.connect() as client:
             client.xadd(stream.FLUSH, {"why": "test"})
             wait_until(lambda: self._caught_up(client))
         table = archive.read(self.home.events, ["customer", "message_id", "payload"])
@@ -161,22 +155,23 @@ def start(home: Home, workers: int = 2) -> Service:
             stderr=file,
             start_new_session=True,
         )
-    service = Service(home, process, output)
     try:
-        wait_until(lambda: process.poll() is not None or "Kairos is ready" in service.said(), 300)
+        wait_until(lambda: process.poll() is not None or "Kairos is ready" in output.read_text(), 300)
         run = read_run(home)
-        assert run, service.said()
+        assert run, output.read_text()
     except BaseException:
         process.kill()
         raise
-    service.url, service.redis_url = run.api_url, run.redis_url
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    # A new connection for each request: any of the processes may answer it.
+    http = httpx.Client(base_url=run.api_url, timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     names = ["redis", "worker", *(f"api-{number}" for number in range(workers))]
-    service.children = dict(zip(names, map(int, children), strict=True))
-    return service
+    children = dict(zip(names, map(int, pids), strict=True))
+    return Service(home, process, output, http, run.redis_url, children)
 
 
 def stop(service: Service) -> None:
+    service.http.close()
     service.process.send_signal(signal.SIGTERM)
     try:
         assert service.process.wait(60) == 0, service.said()
