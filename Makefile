@@ -44,7 +44,7 @@ $(INSTALLED): pyproject.toml uv.lock
 	@set -eu; \
 	unset VIRTUAL_ENV; export UV_PROJECT_ENVIRONMENT=.venv; \
 	if command -v uv > /dev/null 2>&1 && uv --version > /dev/null 2>&1; then \
-		python="$(PYTHON)"; uv sync --frozen $${python:+--python "$$python"}; \
+		python="$(PYTHON)"; uv sync --frozen --compile-bytecode $${python:+--python "$$python"}; \
 	else \
 		fits() { "$$1" -c '$(FITS)' > /dev/null 2>&1; }; \
 		if ! fits .venv/bin/python || [ -n "$(PYTHON)" ]; then \
@@ -62,6 +62,6 @@ $(INSTALLED): pyproject.toml uv.lock
 			.venv/bin/python -m pip --version > /dev/null 2>&1 || .venv/bin/python -m ensurepip > /dev/null; \
 			.venv/bin/python -m pip install --quiet --disable-pip-version-check uv; \
 		fi; \
-		.venv/bin/uv sync --frozen --inexact --python .venv/bin/python; \
+		.venv/bin/uv sync --frozen --inexact --compile-bytecode --python .venv/bin/python; \
 	fi
 	@touch $@

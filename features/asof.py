@@ -74,7 +74,7 @@ def match(left: pa.Table, right: pa.Table, keys: int, ttl: timedelta) -> tuple[N
     oldest = ttl // timedelta(microseconds=1)
     query = f"""
         WITH latest AS (
-            SELECT * FROM rows WHERE time IS NOT NULL QUALIFY 1 = row_number() OVER (
+            SELECT * FROM rows QUALIFY 1 = row_number() OVER (
                 PARTITION BY {", ".join(names)}, time ORDER BY created DESC NULLS LAST, number
             )
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-os.environ.setdefault("FEAST_USAGE", "False")  # Feast would send telemetry; it looks at import
+import features.quiet_feast  # noqa: F401  # before Feast
 
+# isort: split
 from feast import FeatureStore, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.redis import RedisOnlineStore
@@ -142,6 +142,14 @@ class OnlineStore:
             data.append((_key(join_key, row.text), values, datetime.fromtimestamp(row.applied / 1e6, UTC), None))
         if data:
             self._store.online_write_batch(self._config, self._views[view], data, None)
+
+
+    async def close(self) -> None:
+        """Close the connections of the present event loop, and all others."""
+        if self._store._client_async:
+            await self._store._client_async.aclose()
+            self._store._client_async = None
+        self._store._get_client(self._config.online_store).close()
 
 
 def _join_key(view: str) -> str:

@@ -70,6 +70,8 @@ def train(
     Features are joined as they were at each label's time, the model is judged by what came after, beside baselines.
     The version goes to the MLflow registry and, as a bundle, to running services.
     """
+    # LightGBM's threads sleep while they wait, instead of taking the cores from a service beside it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
 
     from features.settings import load

@@ -184,7 +184,9 @@ def _open(layout: Layout, table: pa.Table) -> Stored:
 
 def _lists(column: pa.ChunkedArray, empty: NDArray[Number]) -> tuple[NDArray[Number], Ints]:
     """A column of lists as (values, (n, 2) spans); null lists are spans of `empty`, which stands behind the rest."""
-    values, spans, before = [], [], 0
+    values: list[NDArray[Number]] = []
+    spans: list[Ints] = []
+    before = 0
     for chunk in column.chunks:
         offsets = chunk.offsets.to_numpy().astype(np.int64)
         values.append(chunk.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False))

@@ -54,13 +54,17 @@ def screen(
     reasons = _reasons(mapping, expressions, now)
     tests = {f"test_{at}": test for at, (test, _) in enumerate(reasons)}
     order = "".join(f"order_{at}, " for at in range(len(mapping.order_by)))
-    # Named columns only: a file may well have a `time` of its own. Tests stand apart, since they use ours and theirs.
+    # Named columns only, as a file may well have a `time` of its own. Materialised, else DuckDB computes again what is
+    # derived wherever it is used.
     connection.execute(
         f"""
         CREATE TABLE screened AS
         SELECT "#file", "#row", "#hash" || '-' || "#again" AS id, coalesce(known, anonymous) AS customer,
             {", ".join(values)}, CASE {_whens(reasons)} END AS reason
-        FROM (SELECT {", ".join(OWN_COLUMNS)}, {_aliased(values | tests)} FROM {expressions.rows});
+        FROM (
+            WITH "#rows" AS MATERIALIZED (FROM {expressions.rows})
+            SELECT {", ".join(OWN_COLUMNS)}, {_aliased(values | tests)} FROM "#rows"
+        );
         CREATE TABLE rejected AS SELECT "#file", "#row", reason FROM screened WHERE reason IS NOT NULL;
         CREATE TABLE accepted AS
         SELECT * EXCLUDE (reason), row_number() OVER (ORDER BY time, {order}"#file", "#row") AS ordinal

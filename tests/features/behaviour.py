@@ -37,16 +37,22 @@ def _event(chance: random.Random, number: int, arrival: int, late: float) -> Eve
         return Identify(**common, traits={"email": "x@example.org"})
     if draw < 0.5:
         product = chance.choice(list(PRODUCTS))
-        return Track(**common, event="Product Viewed", properties={"product_id": product, "category": PRODUCTS[product]})
+        return Track(
+            **common, event="Product Viewed", properties={"product_id": product, "category": PRODUCTS[product]}
+        )
     if draw < 0.6:
         return Track(**common, event="Product Added", properties={"product_id": chance.choice(list(PRODUCTS))})
     if draw < 0.75:
         products = chance.choices(list(PRODUCTS), k=1 + chance.randrange(4))
-        lines = [{"product_id": product, "category": PRODUCTS[product], "quantity": 2, "price": 3.5} for product in products]
+        lines = [
+            {"product_id": product, "category": PRODUCTS[product], "quantity": 2, "price": 3.5} for product in products
+        ]
         revenue: Any = chance.choice([7.0 * len(lines), "12.5", None])
         return Track(**common, event="Order Completed", properties={"products": lines, "revenue": revenue})
     if draw < 0.95:
         name = "Promotion Viewed" if chance.random() < 0.7 else "Promotion Clicked"
         promotion = chance.choice(PROMOTIONS)
-        return Track(**common, event=name, properties={"promotion_id": promotion, "category": "hats", "decision_id": "d"})
+        return Track(
+            **common, event=name, properties={"promotion_id": promotion, "category": "hats", "decision_id": "d"}
+        )
     return Track(**common, event=chance.choice(["Searched", "Product Viewed"]), properties={"query": "boots"})

@@ -1,7 +1,4 @@
-"""Workers that are killed at random moments, one after the other, until one of them finds nothing left to do.
-
-Prints how many were killed. Started by test_streaming: `python killed.py HOME REDIS_URL SEED`.
-"""
+"""Workers that are killed at random moments, one after the other; started as `python killed.py HOME REDIS_URL SEED`."""
 
 from __future__ import annotations
 
@@ -17,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from features.home import Home
 from tests.features.deployment import Deployment
 
+KILLS = 15
+LONGEST_LIFE = 0.3
+
 
 def work(home: Home, redis_url: str, chance: random.Random) -> None:
     """Do all there is to do, in small steps."""
@@ -27,22 +27,20 @@ def work(home: Home, redis_url: str, chance: random.Random) -> None:
 
 
 def main(root: str, redis_url: str, seed: str) -> None:
-    Deployment(Home(Path(root)), redis_url).close()  # Feast imports half of itself on first use: once, not in each child
+    Deployment(
+        Home(Path(root)), redis_url
+    ).close()  # Feast imports half of itself on first use: once, not in each child
     chance = random.Random(int(seed))
-    kills, code = 0, signal.SIGKILL.value
-    while code:
+    for turn in range(KILLS):
         child = os.fork()
         if not child:
-            work(Home(Path(root)), redis_url, random.Random(kills))
+            work(Home(Path(root)), redis_url, random.Random(turn))
             os._exit(0)
-        time.sleep(chance.uniform(0.0, 0.3))
+        time.sleep(chance.uniform(0.0, LONGEST_LIFE))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        kills += code == -signal.SIGKILL
-        if code not in (0, -signal.SIGKILL):
-            sys.exit(f"a worker ended with {code}")
-    sys.stdout.write(str(kills))
+        if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
+            sys.exit(f"a worker ended with {status}")
 
 
 if __name__ == "__main__":

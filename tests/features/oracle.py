@@ -14,9 +14,10 @@ import pytest
 
 from features.aggregates import columns
 from features.aggregates.declared import ANY, CANDIDATE, CUSTOMER, SUCCESSORS, TOTAL, Aggregate
+from features.aggregates.engine import Candidates, advance_candidates, advance_customer
 from features.aggregates.keyed import Affinity, History, KeyedKind, Window
 from features.aggregates.kinds import Decayed, FirstSeen, Last, Mean, Rate, Recency
-from features.aggregates.rows import LAYOUTS, Row, pack
+from features.aggregates.rows import LAYOUTS, Row, blank, pack
 from features.events.occurrences import Occurrence, read
 from features.ids import digest
 
@@ -49,9 +50,7 @@ class Oracle:
         return _all(CUSTOMER, own, now, keys)
 
     def candidate(self, candidate: str, now: float) -> Features:
-        about = [
-            seen for _, seen in self.seen if candidate == TOTAL or candidate in {item.text for item in seen.items}
-        ]
+        about = [seen for _, seen in self.seen if candidate == TOTAL or candidate in {item.text for item in seen.items}]
         return _all(CANDIDATE, about, now, {})
 
     def successors(self, before: str, candidate: str, now: float) -> Features:
@@ -137,6 +136,20 @@ def _keyed(aggregate: Aggregate, seen: list[Occurrence], now: float, key: int) -
     recency = min((now - time for time, keys in named if key in keys), default=math.nan)
     since = len(named) - places[-1] if places else math.nan
     return [float(len(places)), float(len(named)), recency, since]
+
+
+def advance(events: list[Event]) -> tuple[dict[str, Row], Candidates]:
+    """The states that the events lead to; arrival is the event's number."""
+    customers: dict[str, Row] = {}
+    candidates = Candidates()
+    for arrival, event in enumerate(events, 1):
+        if not event.customer or (seen := read(event)) is None:
+            continue
+        row = customers.setdefault(event.customer, blank(LAYOUTS["customer"], event.customer))
+        advance_candidates(candidates, row, seen, arrival)
+        advance_customer(row, seen)
+        row.applied = arrival
+    return customers, candidates
 
 
 def close(view: str, row: Row | None, now: float, candidate: str = "", category: str = "") -> Features:

@@ -49,7 +49,9 @@ def decode(rows: list[Row], view: str = "customer") -> Columns:
 
 def draw_keys(chance: np.random.Generator, count: int) -> Keys:
     return {
-        "candidate": np.array([digest(CANDIDATES[at]) for at in chance.integers(len(CANDIDATES), size=count)], np.int64),
+        "candidate": np.array(
+            [digest(CANDIDATES[at]) for at in chance.integers(len(CANDIDATES), size=count)], np.int64
+        ),
         "category": np.array([digest(CATEGORIES[at]) for at in chance.integers(len(CATEGORIES), size=count)], np.int64),
     }
 

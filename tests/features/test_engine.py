@@ -11,33 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.aggregates import declared
-from features.aggregates.engine import Candidates, advance_candidates, advance_customer
-from features.aggregates.rows import LAYOUTS, Row, blank, lay_out, merge, pack, unpack
-from features.events.occurrences import read
-from features.events.schema import Event
+from features.aggregates.rows import LAYOUTS, blank, lay_out, merge, pack, unpack
 from features.ids import digest
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, SECOND, behave
-from tests.features.oracle import Oracle, approximately, close
+from tests.features.oracle import Oracle, advance, approximately, close
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "layouts.json"
 END = 1_760_000_000 * SECOND
 
 seeds = st.integers(0, 1 << 30)
 sizes = st.integers(0, 60)
-
-
-def advance(events: list[Event]) -> tuple[dict[str, Row], Candidates]:
-    """The states that the events lead to; arrival is the event's number."""
-    customers: dict[str, Row] = {}
-    candidates = Candidates()
-    for arrival, event in enumerate(events, 1):
-        if not event.customer or (seen := read(event)) is None:
-            continue
-        row = customers.setdefault(event.customer, blank(LAYOUTS["customer"], event.customer))
-        advance_candidates(candidates, row, seen, arrival)
-        advance_customer(row, seen)
-        row.applied = arrival
-    return customers, candidates
 
 
 @settings(max_examples=40, deadline=None)
@@ -102,7 +85,9 @@ def test_packed_lists_of_another_length_are_refused(more_numbers: int, more_ids:
 def test_merged_partial_candidates_are_the_candidates_of_all_events(seed: int, size: int, parts: int) -> None:
     events, now = behave(seed, size, END), END / 1e6
     _, whole = advance(events)
-    shares = [advance([event for event in events if digest(event.customer) % parts == part])[1] for part in range(parts)]
+    shares = [
+        advance([event for event in events if digest(event.customer) % parts == part])[1] for part in range(parts)
+    ]
     for view in ("candidate", "successors"):
         for key, row in getattr(whole, view).items():
             partial = [getattr(share, view)[key] for share in shares if key in getattr(share, view)]
@@ -125,7 +110,9 @@ def test_changing_any_parameter_of_a_declaration_changes_the_layouts_version(vie
         changed = [msgspec.structs.replace(aggregate, kind=kind) for kind in kinds]
         changed.append(msgspec.structs.replace(aggregate, events=(("Another",), *aggregate.events[1:])))
         changed.append(msgspec.structs.replace(aggregate, value="items" if aggregate.value == "one" else "one"))
-        changed.append(msgspec.structs.replace(aggregate, key="category" if aggregate.key != "category" else "candidate"))
+        changed.append(
+            msgspec.structs.replace(aggregate, key="category" if aggregate.key != "category" else "candidate")
+        )
         for one in changed:
             versions.add(lay_out(view, (*aggregates[:at], one, *aggregates[at + 1 :])).version)
             variants += 1

@@ -64,7 +64,9 @@ EXAMPLES: dict[str, Event] = {
                 id="home-hero",
                 limit=1,
                 candidates=["o-1", "o-2"],
-                items=[Served(id="o-1", rank=1, priority=0.73, propensity=0.061, value=12.0, selection_probability=0.95)],
+                items=[
+                    Served(id="o-1", rank=1, priority=0.73, propensity=0.061, value=12.0, selection_probability=0.95)
+                ],
                 rejected={"not_in_placement": ["o-2"]},
                 exploration=0.1,
                 model="offers/7",
@@ -156,7 +158,9 @@ def test_an_event_comes_back_from_its_bytes_with_all_that_intake_kept(event: Eve
 
 
 # Properties that features look at, with whatever a client may send in them.
-odd = values | st.sampled_from(["", "x" * (LONGEST_ID + 1), "1e999", "nan", " 7 ", "\x00", 10**18, -1, 1e308, [[]], [{}]])
+odd = values | st.sampled_from(
+    ["", "x" * (LONGEST_ID + 1), "1e999", "nan", " 7 ", "\x00", 10**18, -1, 1e308, [[]], [{}]]
+)
 known = st.sampled_from(
     ["product_id", "sku", "promotion_id", "category", "quantity", "price", "revenue", "total", "value"]
 )

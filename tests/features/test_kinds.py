@@ -29,7 +29,9 @@ KeyedEvent = tuple[float, tuple[int, ...]]
 
 moments = st.integers(0, 40 * 24 * 60).map(lambda minutes: START + 60.0 * minutes + 0.5)
 # Each moment once: of two events at one moment, which is the latest depends on their order.
-events = st.lists(st.tuples(moments, st.floats(0, 1000), st.integers(0, 1)), max_size=30, unique_by=lambda event: event[0])
+events = st.lists(
+    st.tuples(moments, st.floats(0, 1000), st.integers(0, 1)), max_size=30, unique_by=lambda event: event[0]
+)
 keys = st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True).map(tuple)
 keyed_events = st.lists(st.tuples(moments, keys), max_size=30, unique_by=lambda event: event[0])
 latencies = st.sampled_from([0.0, 1.0, 59.0, 3600.0, 86_400.0 * 9])
@@ -146,7 +148,9 @@ KEYED_ORACLES: list[tuple[KeyedKind, Callable[..., tuple[float, ...]]]] = [
     (Transition(DAY), naive_affinity),
     (History(16), naive_history),
 ]
-each_keyed_kind = pytest.mark.parametrize(("kind", "naive"), KEYED_ORACLES, ids=lambda value: getattr(value, "slug", ""))
+each_keyed_kind = pytest.mark.parametrize(
+    ("kind", "naive"), KEYED_ORACLES, ids=lambda value: getattr(value, "slug", "")
+)
 
 
 def accumulate_keyed(kind: KeyedKind, seen: list[KeyedEvent]) -> Table:
@@ -267,7 +271,13 @@ def test_a_window_counts_each_event_once_and_rounds_only_its_tail(
 
 
 def test_durations_are_named_by_their_largest_whole_unit() -> None:
-    assert [kinds.span(seconds) for seconds in (DAY, 90 * 60.0, 3 * HOUR, 30.0, 0.5)] == ["1d", "90m", "3h", "30s", "0.5s"]
+    assert [kinds.span(seconds) for seconds in (DAY, 90 * 60.0, 3 * HOUR, 30.0, 0.5)] == [
+        "1d",
+        "90m",
+        "3h",
+        "30s",
+        "0.5s",
+    ]
 
 
 @pytest.mark.parametrize("module", [ids, kinds, keyed], ids=lambda module: module.__name__)

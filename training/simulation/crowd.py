@@ -27,6 +27,8 @@ PAUSE = 0.08
 PROBES = 20
 PROBE_PAUSE = 0.05
 LONGEST_PROBE = 10.0
+DEADLINE_MS = 1000
+"""Generous: on a busy machine the demo would rather wait for the model than be answered by a lower rung."""
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,7 @@ def ask(customer: str, placements: Sequence[str], arm: str, **more: Any) -> dict
         "placements": [{"id": placement} for placement in placements],
         "context": {"page": {"path": "/"}},
         "flags": {EXPERIMENT: arm},
+        "deadline_ms": DEADLINE_MS,
         **more,
     }
 

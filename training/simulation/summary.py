@@ -86,14 +86,14 @@ def tabulate(result: Result) -> Table:
 
 
 def compare(world: World, before: Decision, after: Decision, reasons: int = 2) -> Table:
-    """One visitor's page before and after, with what moved each item of the second."""
+    """One visitor's page before and after, with what raised each item of the second most."""
     table = Table(box=box.SIMPLE_HEAVY)
     for heading in ("", "before", "after", "why (SHAP, in log-odds)"):
         table.add_column(heading)
     for old, new in zip(before.placements, after.placements, strict=True):
         explained = {} if new.explanation is None else {item.id: item.contributions for item in new.explanation.items}
         for rank, (left, right) in enumerate(zip(old.items, new.items, strict=True), start=1):
-            strongest = explained.get(right.id, [])[:reasons]
+            strongest = [each for each in explained.get(right.id, []) if each.contribution > 0][:reasons]
             why = "\n".join(f"{each.contribution:+.2f}  {each.words}" for each in strongest)
             table.add_row(
                 f"{new.id} {rank}", _name(world, left.id), Text(_name(world, right.id), style="bold"), Text(why)

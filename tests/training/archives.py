@@ -1,0 +1,250 @@
+"""Small archives with a signal in them: orders of customers with tastes, and a live shop's decisions as they are logged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from features import archive
+from features.aggregates.columns import decode_blank, decode_rows
+from features.aggregates.engine import TOTAL_ID, Candidates, advance_candidates, advance_customer
+from features.aggregates.rows import LAYOUTS, Row, blank, pack
+from features.events.occurrences import read
+from features.events.schema import CatalogPublished, Decision, Event, Served, Slot, SnapshotTaken, StateRead, Track
+from features.ids import digest
+from models.matrix import States, Subjects, compute
+
+if TYPE_CHECKING:
+    from features.home import Home
+
+DAY, HOUR, MINUTE, SECOND = 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000
+START = 1_700_006_400 * SECOND
+"""A midnight, UTC."""
+CATEGORIES = ("shoes", "bags", "audio")
+PRODUCTS = [f"p-{number}" for number in range(30)]
+CATALOG = [
+    {"id": text, "kind": "offer", "category": CATEGORIES[at % 3], "price": 5.0 + at, "value": 1.0}
+    for at, text in enumerate(PRODUCTS)
+]
+
+
+def publish(at: int) -> CatalogPublished:
+    return CatalogPublished(
+        message_id=f"catalog-{at}", customer="", time=at, received=at, version="1", candidates=CATALOG
+    )
+
+
+def track(customer: str, at: int, event: str, properties: dict[str, Any], message_id: str = "") -> Track:
+    return Track(
+        message_id=message_id or f"{event}-{customer}-{at}",
+        customer=customer,
+        time=at,
+        received=at,
+        event=event,
+        properties=properties,
+    )
+
+
+def product(at: int) -> dict[str, Any]:
+    return {"product_id": PRODUCTS[at], "category": CATEGORIES[at % 3], "price": 5.0 + at, "quantity": 1}
+
+
+def write(home: Home, events: list[Event], partition: int = archive.IMPORTED) -> None:
+    entries = [archive.entry(event.received, event) for event in sorted(events, key=lambda event: event.received)]
+    archive.write(home.events, str(partition), archive.tabulate(partition, entries))
+
+
+def order_history(home: Home, customers: int = 60, days: int = 60, seed: int = 1) -> list[Track]:
+    """Each customer orders every few days, mostly the few products that they always order."""
+    generator = np.random.default_rng(seed)
+    usual = {number: generator.choice(len(PRODUCTS), 4, replace=False) for number in range(customers)}
+    events = []
+    for day in range(days):
+        for number in np.flatnonzero(generator.random(customers) < 0.25).tolist():
+            often = usual[number][generator.random(4) < 0.6]
+            basket = np.unique([*often, *generator.integers(len(PRODUCTS), size=2)])
+            at = START + day * DAY + int(generator.integers(8 * 3600, 20 * 3600)) * SECOND + number
+            properties = {"products": [product(place) for place in basket.tolist()], "revenue": 10.0 * len(basket)}
+            events.append(track(f"c-{number}", at, "Order Completed", properties))
+    write(home, [*events, publish(START + days * DAY)])
+    return events
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What was computed when a slot was decided: feature -> value by candidate."""
+
+    decision: str
+    placement: str
+    candidates: list[str]
+    features: dict[str, Any]
+
+
+class LiveShop:
+    """One partition as service and worker run it: states in memory, snapshots now and then, decisions that log both."""
+
+    def __init__(self, seed: int = 2) -> None:
+        self.events: list[Event] = [publish(START)]
+        self.remembered: list[Remembered] = []
+        self._generator = np.random.default_rng(seed)
+        self._customers: dict[str, Row] = {}
+        self._live = Candidates()
+        self._snapshot: dict[str, dict[int, tuple[list[float], list[int]]]] = {"candidate": {}, "successors": {}}
+        self._head = (0, 0)
+        self.now = START + MINUTE
+
+    def happen(self, event: Track) -> None:
+        occurrence = read(event)
+        assert occurrence is not None
+        row = self._customers.setdefault(event.customer, blank(LAYOUTS["customer"], event.customer))
+        advance_candidates(self._live, row, occurrence, event.received)
+        advance_customer(row, occurrence)
+        row.applied = event.received
+        self.events.append(event)
+
+    def tick(self, seconds: float) -> int:
+        self.now += int(seconds * SECOND)
+        return self.now
+
+    def take_snapshot(self) -> None:
+        at = self.tick(0.5)
+        self._head = (self._head[0] + 1, at)
+        cursor = max((event.received for event in self.events if isinstance(event, Track)), default=0)
+        self._snapshot = {
+            view: {key: pack(row) for key, row in getattr(self._live, view).items()} for view in self._snapshot
+        }
+        self.events.append(
+            SnapshotTaken(
+                message_id=f"snapshot-{at}", customer="", time=at, received=at, number=self._head[0], cursors={"0": cursor}
+            )
+        )
+
+    def decide(self, customer: str, shown: dict[str, list[int]], inline: list[Track] | None = None) -> str:
+        """Log a decision that shows these products by placement, and remember the features of that moment."""
+        at = self.tick(0.3)
+        name = f"d-{len(self.remembered)}-{at}"
+        row = self._customers.get(customer)
+        state = None
+        if row is not None:
+            numbers, ids = pack(row)
+            state = StateRead(
+                layout=LAYOUTS["customer"].version,
+                applied=row.applied,
+                numbers=np.array(numbers).tobytes(),
+                ids=np.array(ids, np.int64).tobytes(),
+            )
+        for placement, places in shown.items():
+            features = self._compute(customer, at, placement, places, inline or [])
+            self.remembered.append(Remembered(name, placement, [PRODUCTS[place] for place in places], features))
+        slots = [
+            Slot(
+                id=placement,
+                limit=len(places),
+                items=[
+                    Served(id=PRODUCTS[place], rank=rank, priority=0.1, value=1.0) for rank, place in enumerate(places, 1)
+                ],
+            )
+            for placement, places in shown.items()
+        ]
+        self.events.append(
+            Decision(
+                message_id=f"decision:{name}",
+                decision_id=name,
+                customer=customer,
+                time=at,
+                received=at + 5,
+                context={"device": "mobile", "timezone": "Europe/Madrid"},
+                placements=slots,
+                rung="model",
+                catalog_version="1",
+                snapshot=self._head[0],
+                snapshot_time=self._head[1],
+                state=state,
+                events=inline or [],
+            )
+        )
+        self.now += 10
+        for event in inline or []:
+            self.happen(msgspec.structs.replace(event, received=self.tick(0.001)))
+        return name
+
+    def _compute(
+        self, customer: str, at: int, placement: str, places: list[int], inline: list[Track]
+    ) -> dict[str, Any]:
+        row = self._customers.get(customer) or blank(LAYOUTS["customer"], customer)
+        row = msgspec.convert(msgspec.to_builtins(row, str_keys=False), Row) if False else _copy(row)
+        for event in inline:
+            occurrence = read(event)
+            assert occurrence is not None
+            advance_customer(row, occurrence)
+        layout = LAYOUTS["candidate"]
+        empty = pack(blank(layout, ""))
+        rows = self._snapshot["candidate"]
+        last = int(row.states[5][0])  # type: ignore[index]  # the last product viewed
+        after = self._snapshot["successors"].get(last)
+        total = rows.get(TOTAL_ID)
+        states = States(
+            customers=decode_rows(LAYOUTS["customer"], [pack(row)]),
+            candidates=decode_rows(layout, [rows.get(digest(PRODUCTS[place]), empty) for place in places]),
+            totals=decode_blank(layout) if total is None else decode_rows(layout, [total]),
+            successors=decode_blank(LAYOUTS["successors"])
+            if after is None
+            else decode_rows(LAYOUTS["successors"], [after]),
+        )
+        entries = [CATALOG[place] for place in places]
+        from datetime import datetime
+        from zoneinfo import ZoneInfo
+
+        local = datetime.fromtimestamp(at / 1e6, ZoneInfo("Europe/Madrid"))
+        return compute(
+            states,
+            Subjects(
+                now=np.array([at / 1e6]),
+                owner=np.zeros(len(places), np.int64),
+                candidate=np.array([digest(PRODUCTS[place]) for place in places]),
+                category=np.array([digest(str(entry["category"])) for entry in entries]),
+                kind=np.array([digest("offer")] * len(places)),
+                price=np.array([float(str(entry["price"])) for entry in entries]),
+                value=np.ones(len(places)),
+                hour=np.array([float(local.hour)]),
+                weekday=np.array([float(local.weekday())]),
+                device=np.array([digest("mobile")]),
+                placement=np.array([digest(placement)]),
+            ),
+        )
+
+
+def _copy(row: Row) -> Row:
+    import copy
+
+    return copy.deepcopy(row)
+
+
+def visits(home: Home, count: int = 300, customers: int = 40, seed: int = 2) -> LiveShop:
+    """Visitors look at products of their category, see offers at random, and click on those of their category."""
+    shop = LiveShop(seed)
+    generator = np.random.default_rng(seed)
+    for number in range(count):
+        who = int(generator.integers(customers))
+        customer, taste = f"c-{who}", who % 3
+        for _ in range(2):
+            place = int(generator.integers(10)) * 3 + taste
+            shop.happen(track(customer, shop.tick(2.0), "Product Viewed", product(place)))
+        if number % 3 == 0:
+            shop.take_snapshot()
+        inline = []
+        if number % 5 == 0:
+            place = int(generator.integers(10)) * 3 + taste
+            inline = [track(customer, shop.tick(0.1), "Product Viewed", product(place), f"inline-{number}")]
+        places = generator.choice(len(PRODUCTS), 4, replace=False).tolist()
+        decision = shop.decide(customer, {"hero": places[:1], "grid": places[1:]}, inline)
+        for placement, shown in (("hero", places[:1]), ("grid", places[1:])):
+            for place in shown:
+                properties = {"decision_id": decision, "placement": placement, "promotion_id": PRODUCTS[place]}
+                properties["category"] = CATEGORIES[place % 3]
+                shop.happen(track(customer, shop.tick(0.2), "Promotion Viewed", properties, f"v-{number}-{place}"))
+                if generator.random() < (0.6 if place % 3 == taste else 0.03):
+                    shop.happen(track(customer, shop.tick(0.2), "Promotion Clicked", properties, f"k-{number}-{place}"))
+    write(home, shop.events, partition=0)
+    return shop
