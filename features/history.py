@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from array import array
 from functools import partial, reduce
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from features import archive
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
+from features.aggregates.keyed import KeyedKind
 from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge, pack
 from features.events.occurrences import number, read
 from features.events.schema import CatalogPublished, Event, SnapshotTaken, decode
@@ -51,6 +53,7 @@ class _Table:
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         self._folder, self._layout = folder, layout
+        self._keyed = any(isinstance(aggregate.kind, KeyedKind) for aggregate in layout.aggregates)
         folder.mkdir(parents=True)
         self._files = 0
         self.rows = 0
@@ -63,12 +66,15 @@ class _Table:
         self._number_ends, self._id_ends = array("i", [0]), array("i", [0])
 
     def add(self, row: Row, stamp: int) -> None:
-        numbers, ids = pack(row)
+        if self._keyed:
+            numbers, ids = pack(row)
+            self._ids.fromlist(ids)
+        else:  # most rows of a history are those of candidates, and pack to their states one after another
+            numbers = list(chain.from_iterable(row.states))  # type: ignore[arg-type]  # there are only lists
+        self._numbers.fromlist(numbers)
         self._entities.append(row.text)
         self._stamps.append(stamp)
         self._applied.append(row.applied)
-        self._numbers.extend(numbers)
-        self._ids.extend(ids)
         self._number_ends.append(len(self._numbers))
         self._id_ends.append(len(self._ids))
         self.rows += 1
@@ -163,7 +169,9 @@ def _replay(
     progress: Callable[[int, int], None],
 ) -> None:
     at = dict.fromkeys(events, 0)
-    rebuilt.candidates = {partition: Candidates() for partition in events}
+    rebuilt.candidates = {partition: Candidates() for partition in sorted(events)}
+    states = {"candidate": [part.candidate for part in rebuilt.candidates.values()]}
+    states["successors"] = [part.successors for part in rebuilt.candidates.values()]
     done = 0
     markers = _markers(events)
     # What no snapshot has held yet is in the states, and in a last one: behind every event and every marker.
@@ -177,8 +185,9 @@ def _replay(
                 changed.update(_advance(partition, *part[at[partition]], tables["customer"], rebuilt))
                 at[partition] += 1
             done += at[partition] - start
-        for key in sorted(changed):
-            tables[key[0]].add(_merged(rebuilt, key), time)
+        for view, candidate in sorted(changed):
+            parts = [rows[candidate] for rows in states[view] if candidate in rows]
+            tables[view].add(reduce(partial(merge, LAYOUTS[view]), parts), time)
         progress(done, rebuilt.events)
     rebuilt.cursors = {partition: part[-1][0] for partition, part in events.items()}
 
@@ -196,13 +205,6 @@ def _advance(partition: int, arrival: int, event: Event, table: _Table, rebuilt:
     row.applied = max(arrival, row.applied + 1)
     table.add(row, row.applied)
     return changed
-
-
-def _merged(rebuilt: Rebuilt, key: tuple[str, int]) -> Row:
-    view, candidate = key
-    states = [getattr(rebuilt.candidates[partition], view) for partition in sorted(rebuilt.candidates)]
-    parts: list[Row] = [rows[candidate] for rows in states if candidate in rows]
-    return reduce(partial(merge, LAYOUTS[view]), parts)
 
 
 def _write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -21,7 +19,7 @@ from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Value
 from features import views
 from features.aggregates.rows import LAYOUTS, Layout, Row, pack, unpack
 from features.connection import ONCE
-from features.occupancy import UnavailableError
+from features.redis_urls import connection_string as connection_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,29 +35,6 @@ class Packed(msgspec.Struct, frozen=True):
     applied: int
     numbers: Sequence[float]
     ids: Sequence[int]
-
-
-def connection_string(redis_url: str) -> str:
-    """Feast's form (`host:port,password=...,db=...`) of a redis:// or rediss:// URL; UnavailableError for others."""
-    url = urlsplit(redis_url)
-    if url.scheme not in ("redis", "rediss") or ":" in (url.hostname or ""):
-        raise UnavailableError("Feast reaches Redis by name or IPv4 address only: use redis://host:port or rediss://")
-    parts = [f"{url.hostname or '127.0.0.1'}:{url.port or 6379}"]
-    if url.scheme == "rediss":
-        parts.append("ssl=true")
-    if url.username:
-        parts.append(f"username={_quote(url.username)}")
-    if url.password:
-        parts.append(f"password={_quote(url.password)}")
-    if database := url.path.lstrip("/"):
-        parts.append(f"db={database}")
-    parts += [f"{name}={value}" for name, value in parse_qsl(url.query)]
-    return ",".join(parts)
-
-
-def _quote(text: str) -> str:
-    """Feast splits at commas and reads values as JSON if it can: a password of digits would become a number."""
-    return json.dumps(unquote(text)).replace(",", "\\u002c")
 
 
 def configure(home: Home, redis_url: str) -> RepoConfig:
@@ -142,7 +117,6 @@ class OnlineStore:
             data.append((_key(join_key, row.text), values, datetime.fromtimestamp(row.applied / 1e6, UTC), None))
         if data:
             self._store.online_write_batch(self._config, self._views[view], data, None)
-
 
     async def close(self) -> None:
         """Close the connections of the present event loop, and all others."""

@@ -90,11 +90,11 @@ class Encoder(msgspec.Struct, frozen=True):
     def encode(self, features: dict[str, Floats]) -> Floats:
         """The (rows, features) matrix, NaN for missing."""
         rows = len(next(iter(features.values())))
-        matrix = np.empty((rows, len(self.signature.features)))
-        for at, (feature, codes) in enumerate(zip(self.signature.features, self.codes, strict=True)):
-            column = features[feature.name]
-            matrix[:, at] = column if codes is None else codes.look_up(column)
-        return matrix
+        columns = np.empty((len(self.signature.features), rows))
+        for column, feature, codes in zip(columns, self.signature.features, self.codes, strict=True):
+            values = features[feature.name]
+            column[:] = values if codes is None else codes.look_up(values)
+        return np.ascontiguousarray(columns.T)
 
 
 def encoder(signature: Signature) -> Encoder:

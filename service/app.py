@@ -36,19 +36,17 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/ready", tags=["operation"], summary="Is it ready for requests", raises=[])
-async def ready(state: State) -> Response[dict[str, Any]]:
-    """200 after the first snapshot is read and warm-up decisions were made; says what is refused at the moment."""
+@get("/ready", tags=["operation"], summary="Is it ready for requests")
+async def ready(state: State) -> dict[str, Any]:
+    """What it works with, and what is refused or missing at the moment. It answers only after warm-up decisions."""
     live: Live = state.live
-    models = {alias: bundle.label for alias, bundle in live.models.items() if "@" not in alias}
-    body = {
-        "ready": state.warm,
+    return {
+        "ready": True,
         "catalog_version": live.frame.compiled.version,
         "snapshot": None if live.frame.head is None else live.frame.head.number,
-        "models": models,
+        "models": {alias: bundle.label for alias, bundle in live.models.items() if "@" not in alias},
         "problems": live.problems,
     }
-    return Response(body, status_code=200 if state.warm else 503)
 
 
 @get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type="text/plain; version=0.0.4")
@@ -76,10 +74,9 @@ def create(settings: Settings, redis_url: str) -> Litestar:
     live = Live(settings, redis_url, warm_up)
 
     @contextlib.asynccontextmanager
-    async def running(app: Litestar) -> AsyncIterator[None]:
+    async def running(_app: Litestar) -> AsyncIterator[None]:
         await live.refresh()
-        await asyncio.to_thread(warm_up, live.frame, None)
-        app.state.warm = True
+        await asyncio.to_thread(warm_up, live.frame, None)  # the server takes requests when this has ended
         tasks = [
             asyncio.create_task(_repeat(live.refresh, FOLLOW_SECONDS)),
             asyncio.create_task(_repeat(store.append_spilled, SPILL_SECONDS)),
@@ -95,7 +92,7 @@ def create(settings: Settings, redis_url: str) -> Litestar:
 
     return Litestar(
         route_handlers=[decisions_api.decisions, *events_api.handlers, health, ready, metrics_text],
-        state=State({"settings": settings, "store": store, "live": live, "warm": False}),
+        state=State({"settings": settings, "store": store, "live": live}),
         lifespan=[running],
         exception_handlers={HTTPException: on_http, InvalidError: on_invalid, Exception: on_error},
         request_max_body_size=settings.max_body_bytes,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.bundle import DEFAULT_NAME, Bundle, BundleError, load, read_aliases
 from service import metrics
+from service.files import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,12 +81,3 @@ class Bundles:
         self._loaded[folder] = bundle
         log.info("model %s is loaded and warm", bundle.label)
         return bundle
-
-
-def stamp(path: Path) -> str:
-    """Changes when the file does; empty without one."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ""
-    return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"

@@ -18,10 +18,11 @@ from features import snapshots
 from features.documents import DocumentError
 from features.streaming import StoredRow, parse_field
 from service import metrics
-from service.bundles import Bundles, stamp
+from service.bundles import Bundles
 from service.catalog import reading
 from service.catalog.compiled import Compiled, compile_catalog
 from service.decisions import frame
+from service.files import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,31 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
 
-from features import archive, stream
+from features import stream
 from features.connection import connect
-from features.documents import DocumentError
-from features.events.schema import CatalogPublished, SnapshotTaken, encode
 from features.leases import Lease
 from features.replay import parse_entry
-from features.snapshots import Snapshotter
 from features.store import OnlineStore
 from features.streaming import BATCH, LeaseLostError, Partition, Processor
 from service import metrics
-from service.catalog import reading
+from service.publisher import Publisher
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from features.settings import Settings
 
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 100
-SNAPSHOT_SECONDS = 1.0
 FLUSH_ENTRIES = 20_000
 PATIENCE_SECONDS = 0.5
-CATALOG_KEY = "kairos:catalog"
-"""Version of the catalog that was published last."""
+ROUND_SECONDS = 0.5
 
 
 class Worker:
@@ -49,19 +42,16 @@ class Worker:
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         numbers = range(settings.partitions)
         self._leases = {number: Lease(self._redis, stream.lease_key(number), owner) for number in numbers}
-        self._snapshots_lease = Lease(self._redis, "kairos:{snapshot}:lease", owner)
-        self._append: Any = self._redis.register_script(stream.APPEND)
+        self._publisher = Publisher(settings, self._redis, self._store, owner)
         self._stopping = False
-        self._catalog_stamp = 0
         self._reset()
 
     def _reset(self) -> None:
         """Start from what Redis holds: at the start, and after anything that may have left memory ahead of it."""
         self._owned: dict[int, Partition] = {}
         self._processor = Processor(self._settings.home, self._redis, self._store)
-        self._snapshotter: Snapshotter | None = None
+        self._publisher.reset()
         self._flush_seen = b"0-0"  # an old request costs one more flush
-        self._next_snapshot = 0.0
         self._next_round = 0.0
 
     def stop(self, *_: object) -> None:
@@ -74,7 +64,7 @@ class Worker:
                 self._own()
                 self._work()
             except (RedisError, OSError) as error:
-                log.warning("Redis does not answer, trying again: %s", error)
+                log.warning("tried again in %g s, from what Redis holds: %s", PATIENCE_SECONDS, error)
                 self._reset()
                 time.sleep(PATIENCE_SECONDS)
             except LeaseLostError as error:
@@ -89,9 +79,9 @@ class Worker:
         """Renew leases, take free ones, or let go of all while a replay wants to write."""
         if time.monotonic() < self._next_round:
             return
-        self._next_round = time.monotonic() + 0.5
+        self._next_round = time.monotonic() + ROUND_SECONDS
         if self._redis.exists(stream.REPLAY):
-            if self._owned or self._snapshotter:
+            if self._owned:
                 self._let_go()
                 self._reset()
             return
@@ -108,8 +98,7 @@ class Worker:
             self._leases[number].check()
             self._processor.flush(partition)
             self._leases[number].release()
-        if self._snapshotter:
-            self._snapshots_lease.release()
+        self._publisher.release()
 
     def _work(self) -> None:
         """One read of all partitions, and what is due beside it."""
@@ -129,9 +118,7 @@ class Worker:
                 continue
             self._process(numbers[key], [parse_entry(entry) for entry in entries])
         self._archive(flush)
-        if time.monotonic() >= self._next_snapshot:
-            self._next_snapshot = time.monotonic() + SNAPSHOT_SECONDS
-            self._snapshot()
+        self._publisher.publish()
 
     def _process(self, number: int, entries: list[tuple[int, bytes]]) -> None:
         lease = self._leases[number]
@@ -148,58 +135,6 @@ class Worker:
             if now or len(partition.waiting) >= FLUSH_ENTRIES or (partition.waiting and behind):
                 self._leases[number].check()
                 self._processor.flush(partition)
-
-    def _snapshot(self) -> None:
-        """Merge candidates, if this worker has the role, and put the marker into the archive's stream."""
-        if not self._snapshots_lease.keep():
-            self._snapshotter = None
-            return
-        if self._snapshotter is None:
-            numbers = [archive.IMPORTED, *range(self._settings.partitions)]
-            self._snapshotter = Snapshotter(self._redis, self._store, numbers)
-        self._publish_catalog(self._settings.home.catalog)
-        now = time.time_ns() // 1000
-        head = self._snapshotter.refresh(now)
-        if head is not None:
-            marker = SnapshotTaken(
-                message_id=f"snapshot:{head.number}:{head.time}",
-                customer="",
-                time=head.time,
-                received=head.time,
-                number=head.number,
-                cursors=head.cursors,
-            )
-            self._send(marker.message_id, encode(marker))
-
-    def _publish_catalog(self, path: Path) -> None:
-        """Put a catalog that is new into the stream, so that training knows its candidates' attributes."""
-        stamp = path.stat().st_mtime_ns if path.exists() else 0
-        if stamp in (0, self._catalog_stamp):
-            return
-        self._catalog_stamp = stamp
-        try:
-            catalog, version = reading.read(path)
-        except DocumentError:
-            return  # the API tells; what was published last stays
-        if self._redis.get(CATALOG_KEY) == version.encode():
-            return
-        now = time.time_ns() // 1000
-        event = CatalogPublished(
-            message_id=f"catalog:{version}:{now}",
-            customer="",
-            time=now,
-            received=now,
-            version=version,
-            candidates=[candidate.model_dump(exclude={"content"}) for candidate in catalog.candidates],
-        )
-        self._send(event.message_id, encode(event))
-        self._redis.set(CATALOG_KEY, version)
-        log.info("catalog %s is published", version)
-
-    def _send(self, message_id: str, payload: bytes) -> None:
-        partition = stream.partition_of("", self._settings.partitions)
-        keys, arguments = stream.append_arguments(partition, [stream.Message(message_id, payload)], time.time())
-        self._append(keys=keys, args=arguments)
 
 
 def run(settings: Settings, redis_url: str, index: int) -> None:  # noqa: ARG001  # the supervisor's parts share it

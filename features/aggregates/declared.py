@@ -1,6 +1,6 @@
-"""The declarations: every streaming feature of Kairos, once. Worker, replay, service and training all read this list.
+"""The declarations: every streaming feature, once. Worker, replay, service and training all read this list.
 
-To add a feature, add a line; its name says its parameters, and a view's layout (hence its stored field) changes with it.
+To add a feature, add a line; its name says its parameters, and with it the view's layout (its stored field) changes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ CUSTOMER: tuple[Aggregate, ...] = (
     Aggregate(entity="customer", subject="order_completed", events=ORDERED, kind=Decayed(365 * DAY), value="revenue"),
     Aggregate(entity="customer", subject="order_completed", events=ORDERED, kind=Mean(365 * DAY), value="items"),
     Aggregate(entity="customer", subject="order_completed", events=ORDERED, kind=Recency()),
-    Aggregate(entity="customer", subject="order_completed", events=ORDERED, kind=History(128), key="candidate"),
+    Aggregate(entity="customer", subject="order_completed", events=ORDERED, kind=History(512), key="candidate"),
     Aggregate(
         entity="customer", subject="order_completed", events=ORDERED, kind=Affinity(180 * DAY, 64), key="category"
     ),

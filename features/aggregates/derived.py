@@ -22,7 +22,7 @@ DERIVED = (
 )
 """Names of what `derive` returns."""
 
-_BOUGHT = "customer__order_completed__history_128"
+_BOUGHT = "customer__order_completed__history_512"
 _ORDERS = "candidate__order_completed__decayed_7d"
 _VIEWS = "candidate__product_viewed__decayed_7d"
 

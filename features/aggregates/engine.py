@@ -1,4 +1,4 @@
-"""Events into states: which aggregates an occurrence touches, on the customer, its candidates, and what followed what."""
+"""Events into states: which aggregates an occurrence touches, on the customer, candidates, and what followed what."""
 
 from __future__ import annotations
 

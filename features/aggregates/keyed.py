@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 import numpy as np
 
-from features.aggregates.kinds import decay, fade, since, span
+from features.aggregates.kinds import decay, fade, parameters_of, since, span
 
 if TYPE_CHECKING:
-    from features.aggregates.kinds import Floats
+    from features.aggregates.kinds import Floats, Parameters
 
 
 class Table(msgspec.Struct):
@@ -46,9 +46,19 @@ class KeyedKind(msgspec.Struct, frozen=True):
     def merge(self, a: Table, b: Table) -> Table:
         raise NotImplementedError
 
-    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
-        """head (n, slots), rows (n, columns) of the key asked for (zeros if absent), now (n,) -> an (n,) array each."""
+    @classmethod
+    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        """(k, r) arrays for each output of k aggregates and r rows.
+
+        head (k, r or 1, slots); rows (k, r, columns) of the key asked for, zeros if absent; now (r,); `parameters` has
+        each field of the k kinds as a (k, 1) array.
+        """
         raise NotImplementedError
+
+    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
+        """As `finish`, of this kind alone: head (r, slots), rows (r, columns), now (r,) -> an (r,) array each."""
+        closed = self.finish(head[None], rows[None], now, parameters_of([self]))
+        return tuple(values[0] for values in closed)
 
 
 class Affinity(KeyedKind, frozen=True):
@@ -107,10 +117,11 @@ class Affinity(KeyedKind, frozen=True):
         self._prune(merged)
         return merged
 
-    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
-        level = fade(rows[:, 0], rows[:, 1], now, self.half_life)
-        total = fade(head[:, 0], head[:, 1], now, self.half_life)
-        return level, level / (total + self.strength)
+    @classmethod
+    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        level = fade(rows[..., 0], rows[..., 1], now, parameters["half_life"])
+        total = fade(head[..., 0], head[..., 1], now, parameters["half_life"])
+        return level, level / (total + parameters["strength"])
 
 
 def _sum(a: list[float], b: list[float], half_life: float) -> list[float]:
@@ -174,13 +185,14 @@ class History(KeyedKind, frozen=True):
         self._prune(merged)
         return merged
 
-    def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
-        seen = rows[:, 0] > 0
+    @classmethod
+    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        count, events = rows[..., 0], head[..., 0]
         return (
-            rows[:, 0],
-            head[:, 0],
-            since(rows[:, 1], now),
-            np.where(seen, head[:, 0] - rows[:, 2], np.nan),
+            count,
+            np.broadcast_to(events, count.shape),
+            since(rows[..., 1], now),
+            np.where(count > 0, events - rows[..., 2], np.nan),
         )
 
 

@@ -12,9 +12,12 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Parameters = dict[str, Floats]
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -29,6 +32,12 @@ def span(seconds: float) -> str:
         if seconds % unit == 0:
             return f"{seconds / unit:.0f}{letter}"
     return f"{seconds:g}s"
+
+
+def parameters_of(kinds: Sequence[msgspec.Struct]) -> Parameters:
+    """The fields of kinds of one class, each as an array."""
+    names = [field.name for field in msgspec.structs.fields(kinds[0])]
+    return {name: np.array([getattr(kind, name) for kind in kinds], np.float64) for name in names}
 
 
 def decay(value: float, time: float, amount: float, at: float, half_life: float) -> tuple[float, float]:
@@ -59,9 +68,18 @@ class Kind(msgspec.Struct, frozen=True):
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         raise NotImplementedError
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        """states (n, slots), now (n,) -> one (n,) array for each output; NaN where there is nothing to say."""
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        """(n, k) arrays for each output of k aggregates and n states; NaN where there is nothing to say.
+
+        states (n, k, slots); now (n, 1); `parameters` has each field of the k kinds as a (k,) array.
+        """
         raise NotImplementedError
+
+    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
+        """As `finish`, of this kind alone: states (n, slots), now (n,) -> an (n,) array for each output."""
+        closed = self.finish(states[:, None, :], now[:, None], parameters_of([self]))
+        return tuple(values[:, 0] for values in closed)
 
 
 class Decayed(Kind, frozen=True):
@@ -86,8 +104,9 @@ class Decayed(Kind, frozen=True):
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         return list(decay(a[0], a[1], b[0], b[1], self.half_life))
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        return (fade(states[:, 0], states[:, 1], now, self.half_life),)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        return (fade(states[..., 0], states[..., 1], now, parameters["half_life"]),)
 
 
 class Mean(Kind, frozen=True):
@@ -115,8 +134,10 @@ class Mean(Kind, frozen=True):
         total, time = decay(a[0], a[2], b[0], b[2], self.half_life)
         return [total, decay(a[1], a[2], b[1], b[2], self.half_life)[0], time]
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        return (np.divide(states[:, 0], states[:, 1], out=np.full(len(states), np.nan), where=states[:, 1] > 0),)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        total, count = states[..., 0], states[..., 1]  # both fade alike
+        return (np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0),)
 
 
 class Rate(Kind, frozen=True):
@@ -149,10 +170,12 @@ class Rate(Kind, frozen=True):
             *decay(a[2], a[3], b[2], b[3], self.half_life),
         ]
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        hits = fade(states[:, 0], states[:, 1], now, self.half_life)
-        tries = fade(states[:, 2], states[:, 3], now, self.half_life)
-        return ((hits + self.strength * self.prior) / (tries + self.strength),)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        hits = fade(states[..., 0], states[..., 1], now, parameters["half_life"])
+        tries = fade(states[..., 2], states[..., 3], now, parameters["half_life"])
+        strength = parameters["strength"]
+        return ((hits + strength * parameters["prior"]) / (tries + strength),)
 
 
 class Recency(Kind, frozen=True):
@@ -170,8 +193,9 @@ class Recency(Kind, frozen=True):
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         return [max(a[0], b[0])]
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        return (since(states[:, 0], now),)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        return (since(states[..., 0], now),)
 
 
 class FirstSeen(Kind, frozen=True):
@@ -189,8 +213,9 @@ class FirstSeen(Kind, frozen=True):
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         return [min(a[0] or b[0], b[0] or a[0])]
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        return (since(states[:, 0], now),)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        return (since(states[..., 0], now),)
 
 
 class Last(Kind, frozen=True):
@@ -210,11 +235,12 @@ class Last(Kind, frozen=True):
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         return list(max((a[1], a[0]), (b[1], b[0]))[::-1])
 
-    def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        return (states[:, 0],)
+    @classmethod
+    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
+        return (states[..., 0],)
 
 
-def fade(value: Floats, time: Floats, now: Floats, half_life: float) -> Floats:
+def fade(value: Floats, time: Floats, now: Floats, half_life: float | Floats) -> Floats:
     """Decayed sums as of `time`, faded to `now` (never grown: a state newer than `now` counts as of `now`)."""
     return value * np.exp2(np.minimum(time - now, 0.0) / half_life)
 

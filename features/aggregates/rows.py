@@ -1,7 +1,7 @@
 """One entity's states in memory, and their packed form: a list of floats and a list of ids (DESIGN: typed lists).
 
-Packed, each aggregate in the order of its declaration: its head's floats; a keyed one adds to the ids its number of
-keys and the keys in ascending order, and to the floats one run per column in that order.
+Packed, the floats begin with every aggregate's own ones, in the order of the declarations; then come the keyed ones'
+columns, a run each. The ids begin with the number of keys of each keyed aggregate; then come their keys, ascending.
 """
 
 from __future__ import annotations
@@ -63,40 +63,43 @@ def blank(layout: Layout, text: str) -> Row:
 def pack(row: Row) -> tuple[list[float], list[int]]:
     """The row's packed lists (numbers, ids)."""
     numbers: list[float] = []
+    counts: list[int] = []
     ids: list[int] = []
+    columns: list[float] = []
     for state in row.states:
-        if isinstance(state, Table):
-            numbers += state.head
-            keys = sorted(state.rows)
-            ids.append(len(keys))
-            ids += keys
-            if keys:
-                for column in zip(*[state.rows[key] for key in keys], strict=True):
-                    numbers += column
-        else:
+        if not isinstance(state, Table):
             numbers += state
-    return numbers, ids
+            continue
+        numbers += state.head
+        keys = sorted(state.rows)
+        counts.append(len(keys))
+        ids += keys
+        for column in zip(*[state.rows[key] for key in keys], strict=True):
+            columns += column
+    return numbers + columns, counts + ids
 
 
 def unpack(layout: Layout, text: str, applied: int, numbers: Sequence[float], ids: Sequence[int]) -> Row:
     """The row of packed lists. Raises ValueError if they do not follow the layout."""
+    kinds = [aggregate.kind for aggregate in layout.aggregates]
+    tables = sum(isinstance(kind, KeyedKind) for kind in kinds)
+    head, at, key_at = 0, sum(kind.slots for kind in kinds), tables
+    counts = iter(ids[:tables])
     states: list[State] = []
-    at = key_at = 0
     try:
-        for aggregate in layout.aggregates:
-            kind = aggregate.kind
-            head = list(numbers[at : at + kind.slots])
-            at += kind.slots
+        for kind in kinds:
+            slots = list(numbers[head : head + kind.slots])
+            head += kind.slots
             if not isinstance(kind, KeyedKind):
-                states.append(head)
+                states.append(slots)
                 continue
-            count = ids[key_at]
-            keys = ids[key_at + 1 : key_at + 1 + count]
-            key_at += 1 + count
+            count = next(counts)
+            keys = ids[key_at : key_at + count]
+            key_at += count
             columns = [numbers[at + c * count : at + (c + 1) * count] for c in range(kind.columns)]
             at += kind.columns * count
-            states.append(Table(head, dict(zip(keys, map(list, zip(*columns, strict=True)), strict=True))))
-    except (IndexError, ValueError) as error:
+            states.append(Table(slots, dict(zip(keys, map(list, zip(*columns, strict=True)), strict=True))))
+    except (StopIteration, ValueError) as error:
         raise ValueError(f"{layout.view} of {text!r}: packed lists are too short for the layout") from error
     if at != len(numbers) or key_at != len(ids):
         raise ValueError(f"{layout.view} of {text!r}: packed lists do not end where the layout does")

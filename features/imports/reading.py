@@ -40,6 +40,7 @@ def read(
     Hashes are of the content as it stands, before any type or shift: a row has the same one in every file and run.
     """
     connection.execute('CREATE TABLE unreadable ("#file" INTEGER, "#row" BIGINT, reason VARCHAR, "text" VARCHAR)')
+    total = 0
     for number, source in enumerate(sources):
         reader = {"csv": _read_csv, "jsonl": _read_json_lines, "parquet": _read_parquet}[source.format]
         try:
@@ -49,7 +50,8 @@ def read(
             raise SourceError(f"{source.path}: cannot be read as {source.format}: {reason}") from error
         _require_distinct(source, [*columns_of(connection, f"file{number}")])
         (rows,) = connection.execute(f"SELECT count(*) FROM file{number}").fetchall()[0]  # noqa: S608  # a number
-        progress(rows)
+        total += rows
+        progress(total)
     _unite(connection, sources)
 
 

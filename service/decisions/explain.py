@@ -15,7 +15,8 @@ from service.decisions.schema import Contribution, ExplainedItem, Explanation, N
 
 if TYPE_CHECKING:
     from models.signature import Feature
-    from service.decisions.choose import Chosen, Question, Slate
+    from service.decisions.choose import Chosen, Slate
+    from service.decisions.question import Question
     from service.decisions.schema import DecisionAnswer
 
 STRONGEST = 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,8 +11,9 @@ from features import stream
 from features.events.occurrences import read
 from features.events.schema import encode
 from service import metrics
-from service.decisions.choose import Question, choose
+from service.decisions.choose import choose
 from service.decisions.explain import explain
+from service.decisions.question import Question
 from service.decisions.record import answer, record
 from service.decisions.request import InvalidError, check
 from service.decisions.store import StoredAnswer, UnreachableError
@@ -21,14 +21,15 @@ from service.decisions.store import StoredAnswer, UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from features.events.schema import Decision
     from features.settings import Settings
     from features.store import Packed
     from models.bundle import Bundle
-    from service.decisions.choose import Chosen
     from service.decisions.frame import Frame
     from service.decisions.request import Request
     from service.decisions.schema import DecisionRequest
     from service.decisions.store import DecisionStore
+    from service.events.normalise import Event
     from service.live import Live
 
 WAIT_SHARE = 0.55
@@ -42,6 +43,8 @@ LEAST_APPEND_SECONDS = 0.003
 
 class _Gathered(msgspec.Struct, frozen=True):
     state: Packed | None
+    events: list[Event]
+    """The inline ones that are not in the state already."""
     readable: bool
 
 
@@ -65,7 +68,8 @@ async def decide(live: Live, store: DecisionStore, settings: Settings, asked: De
         reply = await explain(question, chosen, reply, settings.explain_deadline_ms / 1e3)
         due += time.perf_counter() - explaining  # it has a deadline of its own
     left = max(due - time.perf_counter(), LEAST_APPEND_SECONDS) if gathered.readable else 0.0
-    body = await _commit(store, request, question, chosen, msgspec.json.encode(reply), left)
+    decision = record(question, chosen, request, gathered.events)
+    body = await _commit(store, request, decision, msgspec.json.encode(reply), left)
     metrics.DECISIONS.labels(chosen.rung).inc()
     metrics.DECISION_SECONDS.observe(time.perf_counter() - began)
     return body
@@ -97,53 +101,50 @@ async def _gather(store: DecisionStore, request: Request, began: float) -> _Gath
         if request.tokens:
             await store.wait_for(request.tokens, left(WAIT_SHARE))
         seconds = max(left(READ_SHARE), request.seconds * LEAST_SHARE)
-        return _Gathered(await store.read_customer(request.customer, seconds), readable=True)
+        state = await store.read_customer(request.customer, seconds)
+        return _Gathered(state, await _fresh(store, request, seconds), readable=True)
     except UnreachableError:
-        return _Gathered(None, readable=False)
+        return _Gathered(None, request.events, readable=False)
+
+
+async def _fresh(store: DecisionStore, request: Request, seconds: float) -> list[Event]:
+    """The inline events without those that were sent before, under ids of the sender's own."""
+    events = request.events
+    if not events or (
+        request.asked.decision_id is None and all(each.message_id is None for each in request.asked.events)
+    ):
+        return events
+    seen = await store.find_seen(request.partition, [event.message_id for event in events], seconds)
+    return [event for event in events if event.message_id not in seen]
 
 
 def _pose(request: Request, gathered: _Gathered, frame: Frame, models: Mapping[str, Bundle], now: int) -> Question:
     asked = request.asked
     return Question(
-        decision_id=asked.decision_id or new_id(),
+        decision_id=request.decision_id,
         now=now,
         placements=asked.placements,
         context=asked.context,
         flags=asked.flags,
         state=gathered.state,
-        occurrences=[seen for event in request.events if (seen := read(event)) is not None],
+        occurrences=[seen for event in gathered.events if (seen := read(event)) is not None],
         frame=frame,
         models=models,
         rung="model" if gathered.readable else "prior",
     )
 
 
-async def _commit(
-    store: DecisionStore, request: Request, question: Question, chosen: Chosen, body: bytes, seconds: float
-) -> bytes:
+async def _commit(store: DecisionStore, request: Request, decision: Decision, body: bytes, seconds: float) -> bytes:
     """Append the decision and its inline events; spill them if Redis does not take them. The body to answer."""
-    asked, decision_id = request.asked, question.decision_id
-    events = [
-        msgspec.structs.replace(event, message_id=event.message_id or f"{decision_id}#{n}", decision_id=decision_id)
-        for n, event in enumerate(request.events)
-    ]
-    decision = record(question, chosen, request, events)
-    messages = [stream.Message(event.message_id, encode(event)) for event in (decision, *events)]
+    messages = [stream.Message(event.message_id, encode(event)) for event in (decision, *decision.events)]
     try:
-        if asked.decision_id is None:
-            await store.append(request.partition, messages, seconds)
+        if request.asked.decision_id is None:
+            await store.append_decision(request.partition, messages, seconds)
             return body
         mine = StoredAnswer(request.fingerprint, body)
-        return _same(await store.append_once(request.partition, messages, decision_id, mine, seconds), request)
+        kept = await store.append_once(request.partition, messages, request.decision_id, mine, seconds)
+        return _same(kept, request)
     except UnreachableError:
         for message in messages:
             store.spill.keep(message.payload)
     return body
-
-
-def new_id() -> str:
-    """A UUIDv7 (RFC 9562): sorts by time."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = uuid.uuid4().int & ((1 << 74) - 1)
-    high, low = random >> 62, random & ((1 << 62) - 1)
-    return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low))

@@ -18,7 +18,8 @@ from service.decisions.schema import (
 
 if TYPE_CHECKING:
     from features.store import Packed
-    from service.decisions.choose import Chosen, Question, Slate
+    from service.decisions.choose import Chosen, Slate
+    from service.decisions.question import Question
     from service.decisions.request import Request
     from service.events.normalise import Event
 

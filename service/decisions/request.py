@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,10 +31,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request that can be answered."""
 
     asked: DecisionRequest
+    decision_id: str
     customer: str
     partition: int
     events: list[Event]
-    """The inline ones, as stored; those without an id of their own have an empty one."""
+    """The inline ones, as stored."""
     tokens: list[tuple[int, int]]
     """(partition, arrival) of each event to wait for."""
     seconds: float
@@ -47,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(asked: DecisionRequest, compiled: Compiled, settings: Settings, now: int) -> Request:
     """Raises InvalidError for what the shape alone cannot tell."""
+    decision_id = asked.decision_id or new_id(now)
     customer = resolve(asked.customer_id, asked.anonymous_id)
     if not customer:
         raise InvalidError("customer_id", "one of customer_id and anonymous_id is required")
@@ -62,24 +65,33 @@ def check(asked: DecisionRequest, compiled: Compiled, settings: Settings, now: i
             raise InvalidError(f"flags.{name}", f"experiment {name!r} has no variant {variant!r}")
     return Request(
         asked=asked,
+        decision_id=decision_id,
         customer=customer,
         partition=stream.partition_of(customer, settings.partitions),
-        events=_events(asked, compiled, now) if asked.events else [],
+        events=_events(asked, decision_id, compiled, now) if asked.events else [],
         tokens=[] if asked.after is None else _tokens(asked.after, settings.partitions),
         seconds=(asked.deadline_ms or settings.deadline_ms) / 1000.0,
     )
 
 
-def _events(asked: DecisionRequest, compiled: Compiled, now: int) -> list[Event]:
-    events = []
+def _events(asked: DecisionRequest, decision_id: str, compiled: Compiled, now: int) -> list[Event]:
+    events: list[Event] = []
     for at, event in enumerate(asked.events):
         message = {key: value for key, value in msgspec.to_builtins(event).items() if value is not None}
         message |= {"userId": asked.customer_id, "anonymousId": asked.anonymous_id}
         try:
-            events.append(normalise(message, now, "", compiled))
+            normalised = normalise(message, now, f"{decision_id}#{at}", compiled)
         except RejectedError as error:
             raise InvalidError(f"events[{at}].{error.field}", error.reason) from error
+        events.append(msgspec.structs.replace(normalised, decision_id=decision_id))
     return events
+
+
+def new_id(now: int) -> str:
+    """A UUIDv7 (RFC 9562): sorts by time, `now` in microseconds."""
+    random = uuid.uuid4().int & ((1 << 74) - 1)
+    high, low = random >> 62, random & ((1 << 62) - 1)
+    return str(uuid.UUID(int=(now // 1000 << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low))
 
 
 def _tokens(text: str, partitions: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The decision path's way to Redis, guarded: reads and writes under a deadline, and a breaker while it is away."""
+"""The decision path's way to Redis, guarded: reads and writes under a deadline, and left alone while it is away."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from redis.backoff import NoBackoff
 from features import stream
 from features.ids import digest
 from features.store import OnlineStore, Packed
+from features.stream import Message
 from service import metrics
+from service.decisions.breaker import Breaker
 from service.decisions.spill import Spill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from features.settings import Settings
-    from features.stream import Message
 
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT_SECONDS = 15 * 60
-FAILURES = 3
-"""Failures in a row after which Redis is left alone for a while."""
-PAUSE_SECONDS = 0.5
 TELLING_SECONDS = 0.02
 """Waiting less than this in vain is the request's own impatience, and no failure of Redis."""
 LEAST_SECONDS = 0.01
@@ -58,13 +56,12 @@ class DecisionStore:
         # A connection that has gone stale is tried once more and at once: the deadline leaves no time to wait.
         self._redis = redis.asyncio.Redis.from_url(redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1))
         self._append: Any = self._redis.register_script(stream.APPEND)
-        self._failures = 0
-        self._closed_until = 0.0
+        self._decisions, self._intake = Breaker("decisions"), Breaker("event intake")
         self.spill = Spill(settings.home.spill, settings.spill_decisions)
 
-    async def _guard(self, operation: str, work: Any, seconds: float) -> Any:
-        """Await `work` for at most `seconds`. Raises UnreachableError, at once while the breaker is open."""
-        if time.monotonic() < self._closed_until or seconds <= 0:
+    async def _guard(self, breaker: Breaker, operation: str, work: Any, seconds: float) -> Any:
+        """Await `work` for at most `seconds`. Raises UnreachableError, at once when the breaker lets nothing through."""
+        if seconds <= 0 or not breaker.lets_through():
             work.close()
             raise UnreachableError(operation)
         try:
@@ -73,28 +70,22 @@ class DecisionStore:
         except (RedisError, OSError, TimeoutError) as error:
             metrics.STORE_ERRORS.labels(operation).inc()
             if seconds >= TELLING_SECONDS or not isinstance(error, TimeoutError):
-                self._note_failure(error)
+                breaker.note_failure(error)
             raise UnreachableError(operation) from error
-        if self._closed_until:
-            log.warning("Redis answers again")
-        self._failures, self._closed_until = 0, 0.0
+        breaker.note_success()
         return result
 
-    def _note_failure(self, error: Exception) -> None:
-        self._failures += 1
-        if self._failures >= FAILURES:
-            if not self._closed_until:
-                log.warning("Redis is left alone, it does not answer: %s", error or type(error).__name__)
-            self._closed_until = time.monotonic() + PAUSE_SECONDS
+    async def _decide(self, operation: str, work: Any, seconds: float) -> Any:
+        return await self._guard(self._decisions, operation, work, seconds)
 
     async def read_customer(self, customer: str, seconds: float) -> Packed | None:
         """The customer's row, None if unknown. Raises UnreachableError."""
-        row: Packed | None = await self._guard("read", self._online.read_customer(customer), seconds)
+        row: Packed | None = await self._decide("read", self._online.read_customer(customer), seconds)
         return row
 
     async def read_answer(self, partition: int, decision_id: str, seconds: float) -> StoredAnswer | None:
         """What was answered to this id before. Raises UnreachableError."""
-        found = await self._guard("read", self._redis.get(_answer_key(partition, decision_id)), seconds)
+        found = await self._decide("read", self._redis.get(_answer_key(partition, decision_id)), seconds)
         return None if found is None else msgspec.msgpack.decode(found, type=StoredAnswer)
 
     async def wait_for(self, tokens: Sequence[tuple[int, int]], seconds: float) -> None:
@@ -103,16 +94,36 @@ class DecisionStore:
         keys = [stream.cursor_key(partition) for partition, _ in tokens]
         pause = 0.001
         while (left := deadline - time.monotonic()) > 0:
-            cursors = await self._guard("read", self._redis.mget(keys), max(left, LEAST_SECONDS))
+            cursors = await self._decide("read", self._redis.mget(keys), max(left, LEAST_SECONDS))
             if all(int(cursor or 0) >= arrival for cursor, (_, arrival) in zip(cursors, tokens, strict=True)):
                 return
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.01)
 
+    async def find_seen(self, partition: int, message_ids: Sequence[str], seconds: float) -> tuple[set[str], int]:
+        """(those of the message ids that were appended before, arrival of the last event). Raises UnreachableError."""
+        keys, arguments = stream.append_arguments(partition, [Message(text, b"") for text in message_ids], time.time())
+        pipe = self._redis.pipeline(transaction=False)
+        for key in keys[2:]:
+            pipe.smismember(key, arguments[1::2])
+        pipe.get(stream.last_key(partition))
+        *answers, last = await self._decide("read", pipe.execute(), seconds)
+        seen = {text for text, found in zip(message_ids, zip(*answers, strict=True), strict=True) if any(found)}
+        return seen, int(last or 0)
+
     async def append(self, partition: int, messages: Sequence[Message], seconds: float) -> list[int]:
         """Append events -> arrivals, 0 for duplicates. Raises UnreachableError."""
+        return await self._append_events(self._intake, partition, messages, seconds)
+
+    async def append_decision(self, partition: int, messages: Sequence[Message], seconds: float) -> None:
+        """Append a decision and its inline events. Raises UnreachableError."""
+        await self._append_events(self._decisions, partition, messages, seconds)
+
+    async def _append_events(
+        self, breaker: Breaker, partition: int, messages: Sequence[Message], seconds: float
+    ) -> list[int]:
         keys, arguments = stream.append_arguments(partition, messages, time.time())
-        arrivals: list[int] = await self._guard("append", self._append(keys=keys, args=arguments), seconds)
+        arrivals: list[int] = await self._guard(breaker, "append", self._append(keys=keys, args=arguments), seconds)
         return arrivals
 
     async def append_once(
@@ -128,14 +139,14 @@ class DecisionStore:
         pipe.eval(stream.APPEND, len(keys), *keys, *arguments)
         pipe.set(answer, msgspec.msgpack.encode(mine), ex=ANSWERS_KEPT_SECONDS, nx=True)
         pipe.get(answer)
-        results = await self._guard("append", pipe.execute(), seconds)
+        results = await self._decide("append", pipe.execute(), seconds)
         return msgspec.msgpack.decode(results[-1], type=StoredAnswer)
 
     async def append_spilled(self) -> None:
         """Append what was spilled, if Redis takes it."""
         if self.spill.waiting():
             with contextlib.suppress(UnreachableError):
-                await self._guard("ping", self._redis.ping(), APPEND_SECONDS)
+                await self._decide("ping", self._redis.ping(), APPEND_SECONDS)
                 await self.spill.drain(self._append_lines)
 
     async def _append_lines(self, lines: list[bytes]) -> None:
@@ -147,7 +158,7 @@ class DecisionStore:
                 log.warning("a spilled decision cannot be read: %s", error)
                 continue
             partition = stream.partition_of(spilled.customer, self._partitions)
-            by_partition.setdefault(partition, []).append(stream.Message(spilled.message_id, line.rstrip(b"\n")))
+            by_partition.setdefault(partition, []).append(Message(spilled.message_id, line.rstrip(b"\n")))
         for partition, messages in by_partition.items():
             await self.append(partition, messages, APPEND_SECONDS)
 

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from features.events.occurrences import Item, Occurrence
-from service.decisions.choose import Question, choose
-from service.decisions.pipeline import new_id
+from service.decisions.choose import choose
+from service.decisions.question import Question
 from service.decisions.record import answer
 from service.decisions.schema import AskedPlacement
 
@@ -26,7 +26,7 @@ def warm_up(frame: Frame, bundle: Bundle | None) -> None:
     for _ in range(ROUNDS):
         for placement in compiled.placements.values():
             question = Question(
-                decision_id=new_id(),
+                decision_id="warm-up",
                 now=now,
                 placements=[AskedPlacement(id=placement.id)],
                 context={},

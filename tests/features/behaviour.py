@@ -9,7 +9,8 @@ from features.events.schema import Event, Identify, Page, Track
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
-CUSTOMERS = [f"c-{number}" for number in range(6)]
+CUSTOMERS = ["ann", "bob", "cleo", "dan", "eve", "finn"]
+"""Of all partitions, where there are three."""
 PRODUCTS = {f"p-{number}": ("shoes", "hats", "coats", None)[number % 4] for number in range(12)}
 PROMOTIONS = [f"o-{number}" for number in range(5)]
 

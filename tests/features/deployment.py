@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from features.store import OnlineStore
 from features.streaming import Partition, Processor, load_row, parse_field
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterable
 
     from features.home import Home
@@ -95,7 +95,8 @@ class Deployment:
         rows: Rows = {}
         fields: dict[bytes, bytes] = self.redis.hgetall(snapshots.ROWS)  # type: ignore[assignment]  # redis-py's types
         for field, payload in fields.items():
-            assert (key := parse_field(field)) is not None
+            key = parse_field(field)
+            assert key is not None
             rows[key] = load_row(key[0], payload)
         return rows
 

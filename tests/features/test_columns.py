@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.aggregates import columns
-from features.aggregates.columns import Columns
 from features.aggregates.derived import derive
-from features.aggregates.engine import TOTAL_ID, Candidates, advance_candidates, advance_customer
+from features.aggregates.engine import TOTAL_ID, Candidates
 from features.aggregates.keyed import KeyedKind, Window
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
-from features.events.occurrences import read
 from features.ids import NOTHING, digest
+from tests.features import oracle
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, SECOND, behave
 from tests.features.oracle import Oracle
 
@@ -35,15 +34,12 @@ Keys = dict[str, NDArray[np.int64]]
 
 
 def advance(seed: int, size: int) -> tuple[dict[str, Row], Candidates]:
-    rows, candidates = {customer: blank(CUSTOMER, customer) for customer in [*CUSTOMERS, "new"]}, Candidates()
-    for arrival, event in enumerate(behave(seed, size, END), 1):
-        if event.customer and (seen := read(event)) is not None:
-            advance_candidates(candidates, rows[event.customer], seen, arrival)
-            advance_customer(rows[event.customer], seen)
-    return rows, candidates
+    """The states of all customers, one of them new."""
+    rows, candidates = oracle.advance(behave(seed, size, END))
+    return {customer: rows.get(customer, blank(CUSTOMER, customer)) for customer in [*CUSTOMERS, "new"]}, candidates
 
 
-def decode(rows: list[Row], view: str = "customer") -> Columns:
+def decode(rows: list[Row], view: str = "customer") -> columns.Columns:
     return columns.decode_rows(LAYOUTS[view], [pack(row) for row in rows])
 
 
@@ -83,7 +79,7 @@ def test_many_owners_close_to_the_bit_as_each_of_them_alone(seed: int, size: int
 def test_many_owners_with_many_keys_close_to_the_naive_oracles_values(seed: int, size: int, later: float) -> None:
     chance = np.random.default_rng(seed)
     rows = list(advance(seed, size)[0].values())
-    oracle = Oracle(behave(seed, size, END))
+    naive = Oracle(behave(seed, size, END))
     owner = chance.integers(len(rows), size=25)
     candidates, categories = chance.choice(CANDIDATES, 25), chance.choice(CATEGORIES, 25)
     keys = {
@@ -92,7 +88,7 @@ def test_many_owners_with_many_keys_close_to_the_naive_oracles_values(seed: int,
     }
     closed = columns.close(decode(rows), np.full(len(rows), END / 1e6 + later), owner, keys)
     for at in range(25):
-        expected = oracle.customer(rows[owner[at]].text, END / 1e6 + later, str(candidates[at]), str(categories[at]))
+        expected = naive.customer(rows[owner[at]].text, END / 1e6 + later, str(candidates[at]), str(categories[at]))
         assert {name: float(values[at]) for name, values in closed.items()} == pytest.approx(
             expected, rel=1e-9, abs=1e-12, nan_ok=True
         )
@@ -111,8 +107,8 @@ def test_rows_taken_by_index_close_as_rows_decoded_in_that_order(seed: int, size
 
 
 def test_the_same_customer_may_be_asked_at_many_instants() -> None:
-    row = advance(5, 60)[0]["c-1"]
-    now = END / 1e6 + np.arange(4) * 3600.0
+    row = advance(5, 60)[0]["bob"]
+    now = END / 1e6 + np.arange(4, dtype=np.float64) * 3600.0
     keys = {"candidate": np.full(4, digest("p-1")), "category": np.full(4, digest("hats"))}
     together = columns.close(decode([row] * 4), now, np.arange(4), keys)
     for at in range(4):
@@ -130,11 +126,11 @@ def test_rows_without_events_close_as_the_naive_oracle_of_no_events(view: str, s
     owner = np.repeat(np.arange(size), 2)
     closed = columns.close(columns.decode_blank(LAYOUTS[view], size), now, owner, keys)
     again = columns.close(decode([blank(LAYOUTS[view], "new")] * size, view), now, owner, keys)
-    oracle = Oracle([])
+    naive = Oracle([])
     expected = {
-        "customer": oracle.customer("new", END / 1e6),
-        "candidate": oracle.candidate("new", END / 1e6),
-        "successors": oracle.successors("new", "new", END / 1e6),
+        "customer": naive.customer("new", END / 1e6),
+        "candidate": naive.candidate("new", END / 1e6),
+        "successors": naive.successors("new", "new", END / 1e6),
     }[view]
     assert closed.keys() == expected.keys()
     for name, values in closed.items():
@@ -143,18 +139,21 @@ def test_rows_without_events_close_as_the_naive_oracle_of_no_events(view: str, s
 
 
 def test_nothing_is_found_under_the_key_that_stands_for_nothing() -> None:
-    row = advance(5, 60)[0]["c-1"]
+    row = advance(5, 60)[0]["bob"]
     keys = {"candidate": np.array([NOTHING]), "category": np.array([NOTHING])}
     closed = columns.close(decode([row]), np.array([END / 1e6]), np.zeros(1, np.int64), keys)
     assert all(closed[name][0] == 0 for name in KEYED if name.endswith(("_count", "_level")))
 
 
 def test_more_owners_than_keys_can_tell_apart_are_refused() -> None:
-    owners = columns.MOST_OWNERS
-    closed = columns.close(columns.decode_blank(CUSTOMER, owners), np.zeros(owners))
-    assert len(closed["customer__any__recency"]) == owners
-    with pytest.raises(ValueError, match=f"at most {owners}"):
-        columns.close(columns.decode_blank(CUSTOMER, owners + 1), np.zeros(owners + 1))
+    most = columns.MOST_OWNERS
+    owner, keys = np.array([most - 1]), draw_keys(np.random.default_rng(1), 1)
+    closed = columns.close(columns.decode_blank(CUSTOMER, most), np.zeros(most), owner, keys)
+    assert all(len(values) == 1 for values in closed.values())
+    more = columns.decode_blank(CUSTOMER, most + 1)
+    assert len(columns.close(more, np.zeros(most + 1))["customer__any__recency"]) == most + 1
+    with pytest.raises(ValueError, match=f"at most {most}"):
+        columns.close(more, np.zeros(most + 1), owner, keys)
 
 
 def test_the_last_of_the_most_owners_finds_its_own_keys() -> None:
@@ -172,23 +171,23 @@ def test_the_last_of_the_most_owners_finds_its_own_keys() -> None:
 
 def test_derived_features_are_shares_of_what_is_closed() -> None:
     rows, candidates = advance(7, 60)
-    pairs = [("c-1", "p-1"), ("c-1", "p-2"), ("c-2", "never seen")]
+    pairs = [("bob", "p-1"), ("bob", "p-2"), ("cleo", "never seen")]
     now = END / 1e6
     keys = {
         "candidate": np.array([digest(candidate) for _, candidate in pairs]),
         "category": np.array([digest(PRODUCTS.get(candidate) or "") for _, candidate in pairs]),
     }
-    customers = columns.close(decode([rows["c-1"], rows["c-2"]]), np.full(2, now), np.array([0, 0, 1]), keys)
+    customers = columns.close(decode([rows["bob"], rows["cleo"]]), np.full(2, now), np.array([0, 0, 1]), keys)
     offered = [candidates.candidate.get(digest(candidate), blank(LAYOUTS["candidate"], "")) for _, candidate in pairs]
     closed = {**customers, **columns.close(decode(offered, "candidate"), np.full(3, now))}
     total = columns.close(decode([candidates.candidate[TOTAL_ID]] * 3, "candidate"), np.full(3, now))
     derived = derive(closed, total, keys["category"])
-    oracle = Oracle(behave(7, 60, END))
-    everything = oracle.candidate("*", now)
+    naive = Oracle(behave(7, 60, END))
+    everything = naive.candidate("*", now)
     for at, (customer, candidate) in enumerate(pairs):
-        own = oracle.customer(customer, now, candidate, PRODUCTS.get(candidate) or "")
-        popular = oracle.candidate(candidate, now)
-        bought, orders = (own[f"customer__order_completed__history_128_{name}"] for name in ("count", "total"))
+        own = naive.customer(customer, now, candidate, PRODUCTS.get(candidate) or "")
+        popular = naive.candidate(candidate, now)
+        bought, orders = (own[f"customer__order_completed__history_512_{name}"] for name in ("count", "total"))
         share = popular["candidate__order_completed__decayed_7d"] / everything["candidate__order_completed__decayed_7d"]
         assert derived["candidate__order_completed__share_7d"][at] == pytest.approx(share)
         assert derived["pair__order_completed__own_share"][at] == pytest.approx(bought / (orders + 1))

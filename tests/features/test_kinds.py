@@ -38,7 +38,7 @@ latencies = st.sampled_from([0.0, 1.0, 59.0, 3600.0, 86_400.0 * 9])
 
 
 def decayed(seen: Sequence[tuple[float, float]], now: float, half_life: float) -> float:
-    return sum(amount * 0.5 ** ((now - time) / half_life) for time, amount in seen)
+    return math.fsum(amount * 0.5 ** ((now - time) / half_life) for time, amount in seen)
 
 
 def naive_decayed(kind: Decayed, seen: list[Event], now: float) -> float:
@@ -56,15 +56,15 @@ def naive_rate(kind: Rate, seen: list[Event], now: float) -> float:
     return (hits + kind.strength * kind.prior) / (tries + kind.strength)
 
 
-def naive_recency(kind: Recency, seen: list[Event], now: float) -> float:
+def naive_recency(_: Recency, seen: list[Event], now: float) -> float:
     return min((now - time for time, _, _ in seen), default=NAN)
 
 
-def naive_first_seen(kind: FirstSeen, seen: list[Event], now: float) -> float:
+def naive_first_seen(_: FirstSeen, seen: list[Event], now: float) -> float:
     return max((now - time for time, _, _ in seen), default=NAN)
 
 
-def naive_last(kind: Last, seen: list[Event], now: float) -> float:
+def naive_last(_: Last, seen: list[Event], _now: float) -> float:
     return max(seen)[1] if seen else 0.0
 
 
@@ -93,9 +93,9 @@ def close(kind: Kind, state: list[float], now: float) -> float:
     return float(closed[0])
 
 
-def after(seen: Sequence[tuple[float, ...] | KeyedEvent], latency: float) -> float:
+def after(seen: Sequence[Event] | Sequence[KeyedEvent], latency: float) -> float:
     """An instant `latency` behind the last event."""
-    return max((event[0] for event in seen), default=START) + latency  # type: ignore[type-var, operator]  # all floats
+    return max((event[0] for event in seen), default=START) + latency
 
 
 @each_kind
@@ -124,8 +124,8 @@ def test_merging_two_states_commutes_and_is_the_state_of_both_lists(
     assert kind.merge(a, kind.empty()) == a
 
 
-@each_kind
-def test_a_state_newer_than_the_instant_is_closed_without_growing(kind: Kind, naive: Callable[..., float]) -> None:
+@pytest.mark.parametrize("kind", [kind for kind, _ in ORACLES], ids=lambda kind: kind.slug)
+def test_a_state_newer_than_the_instant_is_closed_without_growing(kind: Kind) -> None:
     state = accumulate(kind, [(START, 1.0, 0), (START, 1.0, 1)])
     assert close(kind, state, START - DAY) == close(kind, state, START)
 
@@ -136,7 +136,7 @@ def naive_affinity(kind: Affinity, seen: list[KeyedEvent], key: int, now: float)
     return level, level / (total + kind.strength)
 
 
-def naive_history(kind: History, seen: list[KeyedEvent], key: int, now: float) -> tuple[float, ...]:
+def naive_history(_: History, seen: list[KeyedEvent], key: int, now: float) -> tuple[float, ...]:
     places = [place for place, (_, named) in enumerate(seen, 1) if key in named]
     recency = min((now - time for time, named in seen if key in named), default=NAN)
     return len(places), len(seen), recency, len(seen) - places[-1] if places else NAN
@@ -234,7 +234,7 @@ def test_a_full_affinity_keeps_a_new_favourite_and_drops_the_weakest(seen: list[
     assert 99 in state.rows
     dropped = before.keys() - state.rows.keys()
     if len(before) == 3:
-        assert [before[key] for key in dropped] == [min(before.values())]
+        assert [before[key] for key in dropped] == [pytest.approx(min(before.values()), rel=1e-9)]
     else:
         assert not dropped
 

@@ -20,7 +20,8 @@ from models.bundle import Bundle, load, save
 from service.catalog.compiled import Compiled, compile_catalog
 from service.catalog.schema import Catalog
 from service.decisions import frame
-from service.decisions.choose import Chosen, Question, choose
+from service.decisions.choose import Chosen, choose
+from service.decisions.question import Question
 from service.decisions.record import answer
 from service.decisions.schema import AskedPlacement
 from tests.service import shop

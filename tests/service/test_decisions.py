@@ -10,6 +10,7 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from tests.service import shop
+from tests.service.running import wait_until
 
 if TYPE_CHECKING:
     from tests.service.running import Service
@@ -123,6 +124,16 @@ def test_inline_events_are_seen_at_once_and_appended_exactly_once(service: Servi
         ("inline-d#0", "inline-d"),
         ("inline-named", "inline-d"),
     ]
+
+
+def test_an_inline_event_that_was_sent_before_is_not_counted_again(service: Service) -> None:
+    page = [{"id": "calm", "limit": 12}]
+    viewed = {"event": "Product Viewed", "properties": {"product_id": "o-7"}, "messageId": "twice-m"}
+    token = service.post("/v1/track", viewed | {"userId": "twice-1"}).json()["token"]
+    service.decide("twice-1", placements=page, after=token, events=[viewed, viewed | {"messageId": "twice-other"}])
+    (logged,) = service.logged("twice-1")
+    assert [event.message_id for event in logged.events] == ["twice-other"]
+    wait_until(lambda: service.features("twice-1")["customer__product_viewed__count_1d"] == 2.0)
 
 
 def test_inline_events_may_be_of_any_type(service: Service) -> None:

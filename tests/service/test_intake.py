@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from features.events.schema import Event
     from tests.service.running import Service
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "track": {"event": "Searched", "properties": {"query": "boots", "deep": {"er": [1, None, "ü"]}}},
     "identify": {"traits": {"plan": "gold"}},
     "page": {"name": "Home", "properties": {"path": "/"}},
@@ -104,7 +104,8 @@ def test_a_bad_single_event_is_a_problem_that_names_the_field(service: Service) 
         ({"userId": "single-1"}, "event"),
         ({"userId": "single-1", "event": 3}, "event"),
         ({"userId": "single-1", "event": "Searched", "properties": []}, "properties"),
-        ({"userId": "single-1", "event": "Searched", "sentAt": "soon"}, "sentAt"),
+        ({"userId": "single-1", "event": "Searched", "timestamp": "2026-11-23", "sentAt": "soon"}, "timestamp"),
+        ({"userId": "single-1", "event": "Searched", "timestamp": 1.5, "sentAt": "soon"}, "sentAt"),
         ({"userId": "single-1", "event": "Searched", "properties": {"text": "x" * 33_000}}, None),
     ):
         reply = service.post("/v1/track", body)
@@ -116,13 +117,14 @@ def test_client_libraries_of_segment_are_understood(service: Service) -> None:
     """A write key as user name of Basic authentication, and fields that nobody here knows."""
     key = base64.b64encode(b"my-write-key:").decode()
     body = {"userId": "segment-1", "event": "Searched", "writeKey": "k", "integrations": {"All": False}, "version": 2}
-    for headers in ({"Authorization": f"Basic {key}"}, {"Content-Type": "text/plain"}):
+    ways: list[dict[str, str]] = [{"Authorization": f"Basic {key}"}, {"Content-Type": "text/plain"}]
+    for headers in ways:
         assert service.post("/v1/track", body, headers).status_code == 200
     assert len(stored(service, "segment-1")) == 2
 
 
 def test_a_message_counts_once_however_often_it_is_sent(service: Service) -> None:
-    event = {"type": "track", "event": "Product Viewed", "userId": "once-1", "messageId": "once-m"}
+    event: dict[str, Any] = {"type": "track", "event": "Product Viewed", "userId": "once-1", "messageId": "once-m"}
     event |= {"properties": {"product_id": "o-1"}}
     first = batch(service, event)
     for stopped in ("api-0", "api-1"):
@@ -168,7 +170,7 @@ def test_a_clients_clock_drops_out_and_no_event_is_in_the_future(service: Servic
         ({"timestamp": "1890-01-01"}, None),
         ({"timestamp": "1890-01-01T00:00:00"}, "epoch"),
         ({"timestamp": -1e300}, "epoch"),
-        ({"timestamp": "0001-01-01T00:00:00+14:00"}, None),
+        ({"timestamp": "0001-01-01T00:00:00+14:00"}, "epoch"),
         ({"timestamp": 1e308}, None),
     ],
 )
@@ -209,7 +211,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 TIMES = JSON | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
 PROPERTIES = JSON | st.fixed_dictionaries(
     {},
-    optional={name: JSON for name in ("product_id", "promotion_id", "category", "price", "quantity", "revenue", "sku")}
+    optional=dict.fromkeys(("product_id", "promotion_id", "category", "price", "quantity", "revenue", "sku"), JSON)
     | {"products": st.lists(JSON | st.fixed_dictionaries({"product_id": JSON, "quantity": JSON}), max_size=3)},
 )
 EVENTS = st.fixed_dictionaries(

@@ -17,7 +17,8 @@ from models.bundle import load
 from service.catalog import reading
 from service.catalog.compiled import compile_catalog
 from service.decisions import frame
-from service.decisions.choose import Question, choose
+from service.decisions.choose import choose
+from service.decisions.question import Question
 from service.decisions.record import record
 from service.decisions.request import Request
 from service.decisions.schema import AskedPlacement, DecisionRequest
@@ -72,6 +73,7 @@ def replay(service: Service, logged: Decision, head: snapshots.Head, rows: dict[
         asked=DecisionRequest(
             placements=placements, customer_id=logged.user_id, anonymous_id=logged.anonymous_id, context=logged.context
         ),
+        decision_id=logged.decision_id or "",
         customer=logged.customer,
         partition=0,
         events=[],

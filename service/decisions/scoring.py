@@ -1,0 +1,92 @@
+"""From states to features, and to what is scored without a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from features.aggregates.columns import Columns, decode_blank, decode_rows, slot_of
+from features.aggregates.engine import advance_customer
+from features.aggregates.rows import LAYOUTS, blank, pack, unpack
+from features.ids import digest
+from models.matrix import States, Subjects, compute, device_of, moment, zone_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from service.catalog.schema import Placement
+    from service.decisions.question import Question
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+LAST_VIEWED = slot_of(LAYOUTS["customer"], "customer__product_viewed_candidate__last")
+PRIOR_RATE = "candidate__promotion__rate_30d"
+PRIOR_ORDERS = "candidate__order_completed__share_7d"
+PRIOR_VIEWS = "candidate__product_viewed__share_7d"
+
+
+class Customer(msgspec.Struct, frozen=True):
+    """The customer's side of the features."""
+
+    columns: Columns
+    successors: Columns
+    """What others viewed after what this customer viewed last."""
+
+
+def open_customer(question: Question) -> Customer:
+    """The customer's states with the inline events applied."""
+    layout = LAYOUTS["customer"]
+    state = question.state
+    if question.occurrences:
+        # Applied to a copy: the worker applies the same events once more when they come through the stream.
+        row = blank(layout, "") if state is None else unpack(layout, "", state.applied, state.numbers, state.ids)
+        for occurrence in question.occurrences:
+            advance_customer(row, occurrence)
+        columns = decode_rows(layout, [pack(row)])
+    elif state is None:
+        columns = decode_blank(layout)
+    else:
+        columns = decode_rows(layout, [(state.numbers, state.ids)])
+    after = LAYOUTS["successors"]
+    last = int(columns.head[0, LAST_VIEWED])
+    row_after = question.frame.successors.get(last)
+    successors = decode_blank(after) if row_after is None else decode_rows(after, [(row_after.numbers, row_after.ids)])
+    return Customer(columns, successors)
+
+
+def features_of(question: Question, customer: Customer, placement: Placement, pool: Ints) -> dict[str, Floats]:
+    """Every feature of the candidates in `pool` for this customer, here and now."""
+    frame, compiled = question.frame, question.frame.compiled
+    now = question.now / 1e6
+    hour, weekday = moment(now, zone_of(question.context, compiled.zone))
+    states = States(
+        customers=customer.columns,
+        candidates=frame.candidates.take(pool),
+        totals=frame.totals,
+        successors=customer.successors,
+    )
+    subjects = Subjects(
+        now=np.array([now]),
+        owner=np.zeros(len(pool), np.int64),
+        candidate=compiled.ids[pool],
+        category=compiled.categories[pool],
+        kind=compiled.kinds[pool],
+        price=compiled.price[pool],
+        value=compiled.value[pool],
+        hour=np.array([hour]),
+        weekday=np.array([weekday]),
+        device=np.array([digest(device_of(question.context))]),
+        placement=np.array([digest(placement.id)]),
+    )
+    return compute(states, subjects)
+
+
+def prior_of(features: dict[str, Floats]) -> Floats:
+    """Smoothed popularity: the click rate, its odds raised by the shares of orders and views."""
+    rate = features[PRIOR_RATE]
+    raised = rate * (1.0 + features[PRIOR_ORDERS] + features[PRIOR_VIEWS])
+    prior: Floats = raised / (raised + 1.0 - rate)
+    return prior
