@@ -38,6 +38,12 @@ class Calibration(msgspec.Struct, frozen=True):
     raw: tuple[float, ...]
     probability: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.raw or len(self.raw) != len(self.probability) or list(self.raw) != sorted(self.raw):
+            raise ValueError("a calibration needs ascending raw scores with a probability each")
+        if not all(0.0 <= probability <= 1.0 for probability in self.probability):
+            raise ValueError("a calibration's probabilities lie between 0 and 1")
+
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """What `bundle.json` says."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
+
+if TYPE_CHECKING:
+    from litestar.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+TITLES = {400: "The request is not valid", 404: "There is nothing here", 413: "The body is too large"}
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,36 +48,27 @@ def respond(title: str, status: int, detail: str, field: str | None = None, **he
 
 
 def on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """Litestar's own errors: unknown paths, wrong methods, bodies of the wrong shape."""
-    detail, field = str(error.detail), None
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, ValidationException):
-        if isinstance(error.extra, list) and error.extra and isinstance(error.extra[0], dict):
-            first = error.extra[0]
-            detail, field = str(first.get("message", detail)), str(first.get("key", "")) or None
-        if isinstance(cause, msgspec.ValidationError):
-            detail, field = split_message(str(cause))
-        field = field.removeprefix("data.") if field else None
-        return respond("The request is not valid", 400, detail, field)
-    if isinstance(cause, (msgspec.DecodeError, SerializationException)):
-        detail = str(cause)
-    title = {400: "The request is not valid", 404: "There is nothing here", 413: "The body is too large"}
-    return respond(title.get(error.status_code, detail), error.status_code, detail, field)
+    """Litestar's own errors: unknown paths, wrong methods, bodies that are no JSON or of the wrong shape."""
+    if isinstance(error.__cause__, msgspec.ValidationError):
+        detail, field = split_message(str(error.__cause__))
+        return respond(TITLES[400], 400, detail, field)
+    return respond(TITLES.get(error.status_code, error.detail), error.status_code, error.detail)
 
 
 def split_message(message: str) -> tuple[str, str | None]:
-    """(what is wrong, the field) of a msgspec message like "Expected `int`, got `str` - at `$.a[0].b`"."""
-    match = re.search(r" - at `(?:key in )?\$\.?([^`]*)`$", message)
-    if match is None:
-        missing = re.search(r"missing required field `([^`]*)`", message)
-        unknown = re.search(r"unknown field `([^`]*)`", message)
-        found = missing or unknown
-        return message, found[1] if found else None
-    inner = re.search(r"field `([^`]*)`", message)
-    path = match[1]
-    if inner and ("missing required" in message or "unknown field" in message):
-        path = f"{path}.{inner[1]}" if path else inner[1]
-    return message[: match.start()], path or None
+    """(what is wrong, the field) of a message of msgspec, to which the body is the field `data` of something larger.
+
+    >>> split_message("Expected `int`, got `str` - at `$.data.placements[0].limit`")
+    ('Expected `int`, got `str`', 'placements[0].limit')
+    >>> split_message("Object missing required field `id` - at `$.data.placements[0]`")
+    ('Object missing required field `id`', 'placements[0].id')
+    """
+    place = re.search(r" - at `(?:key in )?\$\.data\.?([^`]*)`$", message)
+    if place is None:
+        return "a JSON body is required", None
+    named = re.search(r"(?:missing required|unknown) field `([^`]*)`", message)
+    path = ".".join(part for part in (place[1], named[1] if named else "") if part)
+    return message[: place.start()], path or None
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from features.aggregates.columns import MOST_OWNERS, Columns, close, decode, decode_rows
+from features.aggregates.columns import MOST_OWNERS, Columns, decode, decode_rows, slot_of
 from features.aggregates.declared import TOTAL
 from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, Layout, blank, pack, unpack
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from training.labels import Floats, Ints, Queries
 
 ROWS_A_JOIN = 400_000
-ROWS_A_CHUNK = MOST_OWNERS
+ROWS_A_CHUNK = 1 << 16
 LAST_VIEWED = "customer__product_viewed_candidate__last"
 ATTRIBUTES = ("kind", "category", "price", "value")
 TIME = pa.timestamp("us", tz="UTC")
@@ -91,9 +91,9 @@ class Source:
     def read(self, queries: Queries) -> Iterator[Chunk]:
         """Chunks of all rows, in order. Raises TrainingError for a query with too many candidates."""
         starts = queries.row_starts
-        for first, behind in _spans(starts, ROWS_A_JOIN):
+        for first, behind in _spans(starts, ROWS_A_JOIN, len(queries)):
             joined = self._join(queries, first, behind, starts)
-            for low, high in _spans(starts[first : behind + 1], ROWS_A_CHUNK):
+            for low, high in _spans(starts[first : behind + 1], ROWS_A_CHUNK, MOST_OWNERS):
                 rows = slice(int(starts[first + low]), int(starts[first + high]))
                 yield Chunk(rows, _compute(queries, joined, first, first + low, first + high, rows, int(starts[first])))
 
@@ -102,7 +102,7 @@ class Source:
         owner, candidate = queries.owner[rows] - first, queries.candidate[rows]
         at, now = queries.candidate_at[first:behind], queries.now[first:behind]
         customers = self._customers(queries, first, behind)
-        before = [self._texts.get(int(key), "") for key in close(customers, now / SECOND)[LAST_VIEWED]]
+        before = [self._texts.get(int(key), "") for key in customers.head[:, slot_of(customers.layout, LAST_VIEWED)]]
         ids = pa.array(queries.candidates)
         layout = LAYOUTS["candidate"]
         which, times, pair = _unique(candidate, at[owner])
@@ -151,14 +151,14 @@ class Source:
         return self._store.get_historical_features(entity_df=labels, features=references).to_arrow()
 
 
-def _spans(starts: Ints, most: int) -> Iterator[tuple[int, int]]:
+def _spans(starts: Ints, most: int, most_queries: int) -> Iterator[tuple[int, int]]:
     """Runs of neighbouring queries with at most `most` rows together, as (first, behind)."""
     first, count = 0, len(starts) - 1
     while first < count:
         behind = int(np.searchsorted(starts, starts[first] + most, side="right")) - 1
         if behind == first:
             raise TrainingError(f"a query has {starts[first + 1] - starts[first]} candidates, at most {most} fit")
-        behind = min(behind, count, first + MOST_OWNERS)
+        behind = min(behind, count, first + most_queries)
         yield first, behind
         first = behind
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import archive
-from features.events.schema import decode
+from features.events.schema import SCHEMA, decode
 from features.imports.building import reject
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _render(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
         SELECT arrival, CAST({archive.IMPORTED} AS INTEGER) AS partition, 'track' AS type, event, customer, message_id,
             time, concat_ws(
                 ',',
-                '{{"type":"track","messageId":"' || message_id || '"',
+                '{{"type":"track","schema":{SCHEMA},"messageId":"' || message_id || '"',
                 '"customer":' || to_json(customer),
                 '"time":' || time,
                 '"received":' || arrival,

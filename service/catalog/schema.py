@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
-Amount = Annotated[float, Field(allow_inf_nan=False)]
+MOST = 1e12
+"""Of any amount, so that products of amounts stay finite."""
+Amount = Annotated[float, Field(ge=-MOST, le=MOST)]
+Size = Annotated[float, Field(ge=0.0, le=MOST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -23,11 +26,11 @@ class Candidate(Part):
     kind: Literal["offer", "content", "action"] = "offer"
     title: str = ""
     category: str = ""
-    price: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    price: Size = 0.0
     value: Amount = 1.0
     """Expected margin per reward, in the catalog's currency."""
-    weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
-    content: dict[str, Any] = {}
+    weight: Size = 1.0
+    content: dict[str, JsonValue] = {}
     """What the page shows; answered as it is."""
 
 

@@ -31,9 +31,7 @@ class Breaker:
         self._failures += 1
         if self._failures >= FAILURES and now - self._failing_since >= SECONDS:
             if not self._closed_until:
-                log.warning(
-                    "Redis is left alone by %s, it does not answer: %s", self._use, error or type(error).__name__
-                )
+                log.warning("Redis does not answer %s, and is left alone: %r", self._use, error)
             self._closed_until = now + PAUSE_SECONDS
 
     def note_success(self) -> None:

@@ -92,30 +92,25 @@ def _same(stored: StoredAnswer, request: Request) -> bytes:
 
 
 async def _gather(store: DecisionStore, request: Request, began: float) -> _Gathered:
-    """The customer's row, waiting for `after`, within the read's share of the deadline."""
+    """The customer's row, waiting for what must be in it, within the read's share of the deadline."""
 
     def left(share: float) -> float:
         return request.seconds * share - (time.perf_counter() - began)
 
+    events, tokens = request.events, request.tokens
     try:
-        if request.tokens:
-            await store.wait_for(request.tokens, left(WAIT_SHARE))
+        if request.may_be_resent:
+            ids = [event.message_id for event in events]
+            seen, last = await store.find_seen(request.partition, ids, left(READ_SHARE))
+            if seen:  # these are in the state as soon as the last event is
+                events = [event for event in events if event.message_id not in seen]
+                tokens = [*tokens, (request.partition, last)]
+        if tokens:
+            await store.wait_for(tokens, left(WAIT_SHARE))
         seconds = max(left(READ_SHARE), request.seconds * LEAST_SHARE)
-        state = await store.read_customer(request.customer, seconds)
-        return _Gathered(state, await _fresh(store, request, seconds), readable=True)
+        return _Gathered(await store.read_customer(request.customer, seconds), events, readable=True)
     except UnreachableError:
-        return _Gathered(None, request.events, readable=False)
-
-
-async def _fresh(store: DecisionStore, request: Request, seconds: float) -> list[Event]:
-    """The inline events without those that were sent before, under ids of the sender's own."""
-    events = request.events
-    if not events or (
-        request.asked.decision_id is None and all(each.message_id is None for each in request.asked.events)
-    ):
-        return events
-    seen = await store.find_seen(request.partition, [event.message_id for event in events], seconds)
-    return [event for event in events if event.message_id not in seen]
+        return _Gathered(None, events, readable=False)
 
 
 def _pose(request: Request, gathered: _Gathered, frame: Frame, models: Mapping[str, Bundle], now: int) -> Question:

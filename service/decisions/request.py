@@ -42,6 +42,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Until the answer is due."""
 
     @property
+    def may_be_resent(self) -> bool:
+        """Whether inline events have ids of the sender's, under which they may have come before."""
+        named = self.asked.decision_id is not None or any(event.message_id for event in self.asked.events)
+        return bool(self.events) and named
+
+    @property
     def fingerprint(self) -> int:
         """Tells one body from another under the same `decision_id`."""
         return fingerprint(msgspec.json.encode(self.asked).decode())

@@ -60,7 +60,7 @@ class DecisionStore:
         self.spill = Spill(settings.home.spill, settings.spill_decisions)
 
     async def _guard(self, breaker: Breaker, operation: str, work: Any, seconds: float) -> Any:
-        """Await `work` for at most `seconds`. Raises UnreachableError, at once when the breaker lets nothing through."""
+        """Await `work` for at most `seconds`. Raises UnreachableError, at once if the breaker lets nothing through."""
         if seconds <= 0 or not breaker.lets_through():
             work.close()
             raise UnreachableError(operation)

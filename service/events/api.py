@@ -33,10 +33,10 @@ def _single(kind: str) -> Any:
 
     async def handler(data: JSONBody[EventRequest], state: State) -> Response[Any]:
         message = {name: value for name, value in msgspec.to_builtins(data).items() if value is not None}
-        event, rejected = _read([message | {"type": kind}], state)
+        taken, rejected = _read([message | {"type": kind}], state)
         if rejected:
             return respond("The event is not valid", 400, rejected[0].reason, rejected[0].field or None)
-        return await _answer(event, rejected, state)
+        return await _answer(taken, rejected, state)
 
     handler.__name__ = kind
     handler.__doc__ = f"Take in one `{kind}` event; acknowledged only when Redis has it."

@@ -44,7 +44,7 @@ def up(
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(occupy(settings.home))
         starter.ensure(settings.home)
-        listener = stack.enter_context(listen(host, port))
+        listeners = stack.enter_context(contextlib.closing(Listeners(host, port, workers)))
         address = None if settings.redis_url else embedded.choose_address()
         url = address.url if address else settings.redis_url or ""
         if address:
@@ -52,14 +52,14 @@ def up(
         say(f"starting in {settings.home.root}")
         entries = stack.enter_context(_shared(load, say))
         redis = [_redis(settings, address, lock)] if address else []
-        stages = [redis, [_worker(settings, url, entries, listener)], _api(settings, url, listener, workers, entries)]
-        run = Run(pid=os.getpid(), redis_url=url, api_url=url_of(listener))
+        stages = [redis, [_worker(settings, url, entries, listeners)], _api(settings, url, listeners, entries)]
+        run = Run(pid=os.getpid(), redis_url=url, api_url=url_of(listeners.sockets[0]))
         stack.enter_context(announce(settings.home, run))
         return supervise(
             [stage for stage in stages if stage],
             say=say,
             ready=partial(_greet, settings, run.api_url, say),
-            closing=listener.close,
+            closing=listeners.close,
         )
 
 
@@ -69,10 +69,10 @@ def serve(
     """API processes alone, against a Redis that runs already."""
     url = _running_redis(settings)
     starter.ensure(settings.home)
-    with listen(host, port) as listener, _shared(load, say) as entries:
-        stage = _api(settings, url, listener, workers, entries)
-        greet = partial(_greet, settings, url_of(listener), say)
-        return supervise([stage], say=say, ready=greet, closing=listener.close)
+    with contextlib.closing(Listeners(host, port, workers)) as listeners, _shared(load, say) as entries:
+        stage = _api(settings, url, listeners, entries)
+        greet = partial(_greet, settings, url_of(listeners.sockets[0]), say)
+        return supervise([stage], say=say, ready=greet, closing=listeners.close)
 
 
 def work(settings: Settings, load: Callable[[], Entries], say: Callable[[str], None]) -> int:
@@ -83,19 +83,39 @@ def work(settings: Settings, load: Callable[[], Entries], say: Callable[[str], N
         return supervise([stage], say=say, ready=lambda: say("the worker is running; stop it with Ctrl-C"))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket that all API processes share; port 0 takes a free one. Raises UnavailableError."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OverflowError as error:
-        raise UnavailableError(f"{port} is not a port: choose one from 0 to 65535 with --port") from error
-    except OSError as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise UnavailableError(
-            f"cannot listen on {host} port {port}: {reason}; choose another with --port or --host"
-        ) from error
+class Listeners:
+    """A listening socket for each API process, all on one port, among which the system spreads new connections.
+
+    Sharing one socket lets whichever process wakes first take all that wait (16 of 16 connections were seen).
+    """
+
+    def __init__(self, host: str, port: int, count: int) -> None:
+        """Port 0 takes a free one. Raises UnavailableError."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, _, _, _, address = found[0]
+            with socket.create_server(address[:2], family=family) as first:
+                # Bound without sharing: a port that another program listens on is refused, even one that shares it.
+                free: tuple[str, int] = first.getsockname()[:2]
+            self.sockets = [
+                socket.create_server(free, family=family, backlog=BACKLOG, reuse_port=True) for _ in range(count)
+            ]
+        except OverflowError as error:
+            raise UnavailableError(f"{port} is not a port: choose one from 0 to 65535 with --port") from error
+        except OSError as error:
+            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            raise UnavailableError(
+                f"cannot listen on {host} port {port}: {reason}; choose another with --port or --host"
+            ) from error
+
+    def keep(self, index: int | None) -> None:
+        """In a child: close all but its own. Held elsewhere, a socket would take connections while the tree stops."""
+        for at, listener in enumerate(self.sockets):
+            if at != index:
+                listener.close()
+
+    def close(self) -> None:
+        self.keep(None)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -138,29 +158,31 @@ def _redis(settings: Settings, address: embedded.Address, lock: int) -> Part:
     )
 
 
-def _worker(settings: Settings, url: str, entries: Entries, listener: socket.socket | None = None) -> Part:
+def _worker(settings: Settings, url: str, entries: Entries, listeners: Listeners | None = None) -> Part:
     def run() -> None:
-        if listener:
-            listener.close()  # inherited: held here, it would keep accepting connections while the tree stops
+        if listeners:
+            listeners.close()
         entries.worker(settings, url, 0)
 
     return Part(name="worker", start=lambda: fork(run))
 
 
-def _api(settings: Settings, url: str, listener: socket.socket, workers: int, entries: Entries) -> Sequence[Part]:
+def _api(settings: Settings, url: str, listeners: Listeners, entries: Entries) -> Sequence[Part]:
+    address = _reachable(listeners.sockets[0])
+
     def part(index: int) -> Part:
-        return Part(
-            name=f"api-{index}",
-            start=lambda: fork(lambda: entries.api(settings, url, listener, index)),
-            probe=lambda: _ready(listener),
-        )
+        def run() -> None:
+            listeners.keep(index)
+            entries.api(settings, url, listeners.sockets[index], index)
 
-    return [part(index) for index in range(workers)]
+        return Part(name=f"api-{index}", start=lambda: fork(run), probe=lambda: _ready(address))
+
+    return [part(index) for index in range(len(listeners.sockets))]
 
 
-def _ready(listener: socket.socket) -> str | None:
+def _ready(address: tuple[str, int]) -> str | None:
     """None when GET /ready answers 200, else what it says; any of the processes may answer."""
-    connection = http.client.HTTPConnection(*_reachable(listener), timeout=1)
+    connection = http.client.HTTPConnection(*address, timeout=1)
     with contextlib.closing(connection):
         try:
             connection.request("GET", "/ready")

@@ -70,6 +70,20 @@ def test_calibration_goes_through_its_knots_and_stays_flat_beyond() -> None:
     assert calibrate(calibration, raw) == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.6, 0.9, 0.9])
 
 
+@pytest.mark.parametrize(
+    ("raw", "probability"),
+    [([], []), ([0.0, 1.0], [0.5]), ([1.0, 0.0], [0.1, 0.2]), ([0.0], [1.5]), ([0.0, 1.0], [None, 0.5])],
+)
+def test_a_calibration_that_gives_no_probabilities_is_refused(
+    folder: Path, raw: list[float], probability: list[float]
+) -> None:
+    described = json.loads((folder / "bundle.json").read_text())
+    described["calibration"] = {"raw": raw, "probability": probability}
+    (folder / "bundle.json").write_text(json.dumps(described))
+    with pytest.raises(BundleError, match="calibration"):
+        load(folder)
+
+
 def test_a_model_that_is_cut_off_anywhere_is_refused(folder: Path) -> None:
     """LightGBM itself would take some of these for models, and end the whole process at others."""
     model = folder / "model.txt"

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.policy import draw, order, pick, prioritise
@@ -72,6 +72,7 @@ def test_with_full_exploration_each_rank_is_uniform_over_what_is_left() -> None:
     assert [picked.selection_probability for picked in picks] == pytest.approx([1 / 5, 1 / 4, 1 / 3, 1 / 2, 1.0])
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     ranking=st.integers(0, 8).flatmap(lambda size: st.permutations(range(size))),
     illegal=st.sets(st.integers(0, 7)),

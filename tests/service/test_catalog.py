@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,6 +90,16 @@ def test_what_is_no_catalog_at_all_is_refused(text: str) -> None:
     assert len(problems(text)) >= 1
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    ["price: .nan", "value: .inf", "weight: 1.0e+300", "content: {until: 2026-11-30}"],
+)
+def test_what_an_answer_could_not_carry_is_refused(wrong: str) -> None:
+    (problem,) = problems(f"placements: [{{id: p, default: a}}]\ncandidates:\n  - id: a\n    {wrong}\n")
+    assert problem.startswith("4:")
+    assert wrong.partition(":")[0] in problem
+
+
 def test_ids_that_yaml_reads_as_numbers_are_ids() -> None:
     catalog, _ = reading.parse("c", "placements: [{id: 7, default: 12}]\ncandidates: [{id: 12}]\n")
     assert (catalog.placements[0].id, catalog.placements[0].default, catalog.candidates[0].id) == ("7", "12", "12")
@@ -142,6 +153,21 @@ def test_a_good_catalog_is_taken_up_by_every_process(restored: Service) -> None:
             answer = service.decide("catalog-1", "cellar")
             assert answer["catalog_version"] == version
             assert answer["placements"][0]["items"][0]["content"] == {"cta": "Now"}
+
+
+def test_a_decision_that_waits_while_its_placement_goes_is_still_made(restored: Service) -> None:
+    service = restored
+    before = service.get("/ready").json()["catalog_version"]
+    answers: list[dict[str, Any]] = []
+    # The token of an event that never comes: the decision waits for it until more than half of its deadline is over.
+    late: dict[str, Any] = {"after": f"0-{2**60}", "deadline_ms": 8000}
+    waiting = threading.Thread(target=lambda: answers.append(service.decide("catalog-3", "pair", **late)))
+    waiting.start()
+    shop.write_catalog(service.home, shop.CATALOG | {"placements": shop.CATALOG["placements"][:1], "experiments": []})
+    wait_until(lambda: service.get("/ready").json()["catalog_version"] != before)
+    waiting.join()
+    assert answers[0]["catalog_version"] == before
+    assert len(answers[0]["placements"][0]["items"]) == 2
 
 
 def test_a_broken_catalog_is_refused_told_and_counted_while_the_old_one_serves(restored: Service) -> None:

@@ -64,6 +64,7 @@ def test_a_body_that_is_no_request_at_all_is_refused(service: Service, body: byt
         assert reply.status_code == 400, (path, reply.text)
         assert reply.headers["content-type"] == "application/problem+json"
         assert reply.json()["detail"]
+        assert "field" not in reply.json()
 
 
 def test_a_body_that_is_too_large_is_refused(service: Service) -> None:

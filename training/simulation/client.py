@@ -68,6 +68,10 @@ class Accepted(msgspec.Struct, frozen=True):
     token: str
 
 
+class Ready(msgspec.Struct, frozen=True):
+    problems: dict[str, str] = {}
+
+
 _encode = msgspec.json.Encoder().encode
 _decision = msgspec.json.Decoder(Decision)
 _accepted = msgspec.json.Decoder(Accepted)
@@ -114,6 +118,10 @@ class Client:
         except ServiceError:
             return False
         return True
+
+    async def problems(self) -> dict[str, str]:
+        """What the service refuses or misses at the moment, by part."""
+        return msgspec.json.decode(await self.request("GET", "/ready"), type=Ready).problems
 
     async def request(self, method: str, path: str, body: bytes = b"") -> bytes:
         """The body of a 2xx answer; once more on a new connection when the one at hand was closed while it was idle."""

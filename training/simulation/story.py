@@ -90,7 +90,10 @@ async def _train(stage: Stage) -> str:
         if decision.rung == "model" and decision.model:
             return f"{decision.model.name} {decision.model.version}"
         await asyncio.sleep(0.1)
-    raise DemoError(f"the service did not take the trained model within {PATIENCE:.0f} s; see {stage.home.logs}")
+    problems = "; ".join(f"{part}: {what}" for part, what in (await stage.client.problems()).items())
+    raise DemoError(
+        f"the service did not take the trained model within {PATIENCE:.0f} s; {problems or 'it says not why'}"
+    )
 
 
 async def _compare(stage: Stage) -> tuple[Ledger, list[float]]:
