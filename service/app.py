@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -38,10 +39,11 @@ async def health() -> dict[str, str]:
 
 @get("/ready", tags=["operation"], summary="Is it ready for requests")
 async def ready(state: State) -> dict[str, Any]:
-    """What it works with, and what is refused or missing at the moment. It answers only after warm-up decisions."""
+    """What this process works with, and what is refused or missing at the moment; answered after warm-up decisions."""
     live: Live = state.live
     return {
         "ready": True,
+        "process": os.getpid(),
         "catalog_version": live.frame.compiled.version,
         "snapshot": None if live.frame.head is None else live.frame.head.number,
         "models": {alias: bundle.label for alias, bundle in live.models.items() if "@" not in alias},

@@ -48,17 +48,15 @@ class KeyedKind(msgspec.Struct, frozen=True):
 
     @classmethod
     def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        """(k, r) arrays for each output of k aggregates and r rows.
+        """Heads (slots, ...) and the key's rows (columns, ...), zeros where it is absent -> an array for each output.
 
-        head (k, r or 1, slots); rows (k, r, columns) of the key asked for, zeros if absent; now (r,); `parameters` has
-        each field of the k kinds as a (k, 1) array.
+        Behind the slots and columns, all shapes broadcast, those of `now` and the kinds' `parameters` too.
         """
         raise NotImplementedError
 
     def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
-        """As `finish`, of this kind alone: head (r, slots), rows (r, columns), now (r,) -> an (r,) array each."""
-        closed = self.finish(head[None], rows[None], now, parameters_of([self]))
-        return tuple(values[0] for values in closed)
+        """As `finish`, of this kind alone: head (n, slots), rows (n, columns), now (n,) -> an (n,) array each."""
+        return self.finish(head.T, rows.T, now, parameters_of([self]))
 
 
 class Affinity(KeyedKind, frozen=True):
@@ -119,8 +117,8 @@ class Affinity(KeyedKind, frozen=True):
 
     @classmethod
     def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        level = fade(rows[..., 0], rows[..., 1], now, parameters["half_life"])
-        total = fade(head[..., 0], head[..., 1], now, parameters["half_life"])
+        level = fade(rows[0], rows[1], now, parameters["half_life"])
+        total = fade(head[0], head[1], now, parameters["half_life"])
         return level, level / (total + parameters["strength"])
 
 
@@ -187,12 +185,12 @@ class History(KeyedKind, frozen=True):
 
     @classmethod
     def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        count, events = rows[..., 0], head[..., 0]
+        count, events = rows[0], head[0]
         return (
             count,
-            np.broadcast_to(events, count.shape),
-            since(rows[..., 1], now),
-            np.where(count > 0, events - rows[..., 2], np.nan),
+            events,
+            since(rows[1], now),
+            np.where(count > 0, events - rows[2], np.nan),
         )
 
 

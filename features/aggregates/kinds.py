@@ -35,8 +35,8 @@ def span(seconds: float) -> str:
 
 
 def parameters_of(kinds: Sequence[msgspec.Struct]) -> Parameters:
-    """The fields of kinds of one class, each as an array."""
-    names = [field.name for field in msgspec.structs.fields(kinds[0])]
+    """What kinds of one class close with, each parameter as an array (kinds,)."""
+    names = [field.name for field in msgspec.structs.fields(kinds[0]) if field.name != "bound"]
     return {name: np.array([getattr(kind, name) for kind in kinds], np.float64) for name in names}
 
 
@@ -70,16 +70,15 @@ class Kind(msgspec.Struct, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        """(n, k) arrays for each output of k aggregates and n states; NaN where there is nothing to say.
+        """States (slots, ...) at `now` -> an array for each output; NaN where there is nothing to say.
 
-        states (n, k, slots); now (n, 1); `parameters` has each field of the k kinds as a (k,) array.
+        Behind the slots, states, `now` and the kinds' `parameters` have shapes that broadcast.
         """
         raise NotImplementedError
 
     def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
         """As `finish`, of this kind alone: states (n, slots), now (n,) -> an (n,) array for each output."""
-        closed = self.finish(states[:, None, :], now[:, None], parameters_of([self]))
-        return tuple(values[:, 0] for values in closed)
+        return self.finish(states.T, now, parameters_of([self]))
 
 
 class Decayed(Kind, frozen=True):
@@ -106,7 +105,7 @@ class Decayed(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (fade(states[..., 0], states[..., 1], now, parameters["half_life"]),)
+        return (fade(states[0], states[1], now, parameters["half_life"]),)
 
 
 class Mean(Kind, frozen=True):
@@ -136,7 +135,7 @@ class Mean(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        total, count = states[..., 0], states[..., 1]  # both fade alike
+        total, count = states[0], states[1]  # both fade alike
         return (np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0),)
 
 
@@ -172,8 +171,8 @@ class Rate(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        hits = fade(states[..., 0], states[..., 1], now, parameters["half_life"])
-        tries = fade(states[..., 2], states[..., 3], now, parameters["half_life"])
+        hits = fade(states[0], states[1], now, parameters["half_life"])
+        tries = fade(states[2], states[3], now, parameters["half_life"])
         strength = parameters["strength"]
         return ((hits + strength * parameters["prior"]) / (tries + strength),)
 
@@ -195,7 +194,7 @@ class Recency(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (since(states[..., 0], now),)
+        return (since(states[0], now),)
 
 
 class FirstSeen(Kind, frozen=True):
@@ -215,7 +214,7 @@ class FirstSeen(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (since(states[..., 0], now),)
+        return (since(states[0], now),)
 
 
 class Last(Kind, frozen=True):
@@ -237,7 +236,7 @@ class Last(Kind, frozen=True):
 
     @classmethod
     def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (states[..., 0],)
+        return (states[0],)
 
 
 def fade(value: Floats, time: Floats, now: Floats, half_life: float | Floats) -> Floats:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 State = list[float] | Table
 
+PACKING = 2
+"""Number of the way in which `pack` lays out states: it changes every layout's version."""
+
 
 class Row(msgspec.Struct):
     """The live states of one entity."""
@@ -48,7 +51,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def lay_out(view: str, aggregates: tuple[Aggregate, ...]) -> Layout:
-    described = repr([(a.name, a.events, a.kind, a.value, a.key) for a in aggregates])
+    described = repr((PACKING, [(a.name, a.events, a.kind, a.value, a.key) for a in aggregates]))
     return Layout(view, aggregates, hashlib.blake2b(described.encode(), digest_size=4).hexdigest())
 
 

@@ -84,12 +84,32 @@ class Service(msgspec.Struct):
     def get(self, path: str) -> httpx.Response:
         return self.http.get(path)
 
+    @property
+    def apis(self) -> list[str]:
+        return [part for part in self.children if part.startswith("api")]
+
     def everywhere(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until /ready fulfils the condition in every API process, each asked while the others are stopped."""
-        apis = [part for part in self.children if part.startswith("api")]
-        for asked in apis:
-            with self.frozen(*(part for part in apis if part != asked)):
-                wait_until(lambda: condition(self.get("/ready").json()))
+        """Wait until /ready has fulfilled the condition in every API process."""
+        waiting = {self.pid(part) for part in self.apis}
+
+        def fulfilled() -> bool:
+            ready = self.get("/ready").json()
+            if condition(ready):
+                waiting.discard(ready["process"])
+            return not waiting
+
+        wait_until(fulfilled)
+
+    @contextlib.contextmanager
+    def at(self, part: str) -> Iterator[Service]:
+        """The same, but every request goes to one of the API processes, by a connection that is kept."""
+        while True:
+            with httpx.Client(
+                base_url=self.http.base_url, timeout=PATIENCE, limits=httpx.Limits(max_connections=1), verify=False
+            ) as http:
+                if http.get("/ready").json()["process"] == self.pid(part):
+                    yield msgspec.structs.replace(self, http=http)
+                    return
 
     def connect(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url, socket_timeout=PATIENCE)

@@ -148,9 +148,9 @@ def test_a_good_catalog_is_taken_up_by_every_process(restored: Service) -> None:
     shop.write_catalog(service.home, document)
     _, version = reading.read(service.home.catalog)
     service.everywhere(lambda ready: ready["catalog_version"] == version)
-    for stopped in ("api-0", "api-1"):
-        with service.frozen(stopped):
-            answer = service.decide("catalog-1", "cellar")
+    for part in service.apis:
+        with service.at(part) as there:
+            answer = there.decide("catalog-1", "cellar")
             assert answer["catalog_version"] == version
             assert answer["placements"][0]["items"][0]["content"] == {"cta": "Now"}
 

@@ -33,9 +33,9 @@ def whole(service: Service) -> Iterator[Service]:
 
 def recover(service: Service) -> None:
     service.everywhere(lambda ready: ready["ready"] and not ready["problems"])
-    for stopped in ("api-0", "api-1"):
-        with service.frozen(stopped):
-            wait_until(lambda: service.decide("recovered")["rung"] == "model")
+    for part in service.apis:
+        with service.at(part) as there:
+            wait_until(lambda there=there: there.decide("recovered")["rung"] == "model")  # type: ignore[misc]
 
 
 def view(customer: str, message_id: str) -> dict[str, Any]:

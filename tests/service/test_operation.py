@@ -31,6 +31,7 @@ def test_health_is_answered(service: Service) -> None:
 def test_readiness_tells_what_the_service_works_with(service: Service) -> None:
     ready = service.get("/ready").json()
     assert ready["ready"] is True
+    assert ready["process"] in {service.pid(part) for part in service.apis}
     assert ready["models"] == {"champion": "offers/1"}
     assert ready["problems"] == {}
     assert len(ready["catalog_version"]) == 12
@@ -40,13 +41,12 @@ def test_readiness_tells_what_the_service_works_with(service: Service) -> None:
 def test_metrics_are_prometheus_and_count_all_processes_together(service: Service) -> None:
     before = samples(service)
     assert service.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
-    token = ""
-    for stopped in ("api-0", "api-1"):
-        with service.frozen(stopped):
-            token = service.track("metrics-1", "Searched")
-            service.decide("metrics-1", after=token)
-            service.decide("metrics-1", flags={"look": "unmodelled"})
-            assert service.post("/v1/track", {"event": "Searched"}).status_code == 400
+    for part in service.apis:
+        with service.at(part) as there:
+            token = there.track("metrics-1", "Searched")
+            there.decide("metrics-1", after=token)
+            there.decide("metrics-1", flags={"look": "unmodelled"})
+            assert there.post("/v1/track", {"event": "Searched"}).status_code == 400
     after = samples(service)
 
     def grown(name: str, label: str = "") -> float:

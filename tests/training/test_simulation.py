@@ -153,7 +153,7 @@ def test_the_service_accepts_the_catalog_of_the_shop() -> None:
     assert [candidate.id for candidate in document.candidates] == [offer.id for offer in WORLD.offers]
     assert {candidate.value * candidate.weight for candidate in document.candidates} == {1.0}
     variants = {variant.id: variant.exploration for variant in document.experiments[0].variants}
-    assert variants == {"trained": 0.05, "uniform": 1.0, "steady": 0.0}
+    assert variants == {"trained": 0.02, "uniform": 1.0, "steady": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def document(world: World) -> dict[str, Any]:
             {
                 "id": EXPERIMENT,
                 "variants": [
-                    {"id": TRAINED, "model": "champion", "exploration": 0.05},
+                    {"id": TRAINED, "model": "champion", "exploration": 0.02},
                     {"id": UNIFORM, "exploration": 1.0},
                     {"id": STEADY, "model": "champion", "exploration": 0.0},
                 ],

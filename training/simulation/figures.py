@@ -43,6 +43,9 @@ class Ledger(msgspec.Struct):
     judgements: dict[str, list[Judgement]] = msgspec.field(default_factory=dict)
     """Arm -> what its pages came to."""
     decision_seconds: list[float] = msgspec.field(default_factory=list)
+    """Of the probes' decisions, as the client saw them."""
+    fresh_seconds: list[float] = msgspec.field(default_factory=list)
+    """From the acknowledgement of a probe's event to the answer that has seen it."""
     rungs: Counter[str] = msgspec.field(default_factory=Counter)
     events: int = 0
 

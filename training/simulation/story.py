@@ -54,10 +54,10 @@ async def tell(stage: Stage, began: float) -> Result:
         await _until_ready(stage.client)
     explored = await _explore(stage)
     model = await _train(stage)
-    compared, freshness = await _compare(stage)
+    compared = await _compare(stage)
     await _meet(stage)
     seconds = time.monotonic() - began
-    return summary.conclude(explored, compared, (UNIFORM, TRAINED), model, freshness, seconds)
+    return summary.conclude(explored, compared, (UNIFORM, TRAINED), model, seconds)
 
 
 async def _explore(stage: Stage) -> Ledger:
@@ -96,10 +96,10 @@ async def _train(stage: Stage) -> str:
     )
 
 
-async def _compare(stage: Stage) -> tuple[Ledger, list[float]]:
+async def _compare(stage: Stage) -> Ledger:
     stage.say(3, "Compare: the same customers come again, half of them to the trained arm, half to the uniform one.")
-    ledger, freshness = Ledger(), list[float]()
-    probing = asyncio.create_task(crowd.probe(stage.client, stage.world, STEADY, freshness))
+    ledger = Ledger()
+    probing = asyncio.create_task(crowd.probe(stage.client, stage.world, STEADY, ledger))
     try:
         await _play(stage, stage.comparing, [UNIFORM, TRAINED], ledger)
         if probing.done():
@@ -107,7 +107,7 @@ async def _compare(stage: Stage) -> tuple[Ledger, list[float]]:
     finally:
         probing.cancel()
         await asyncio.gather(probing, return_exceptions=True)
-    return ledger, freshness
+    return ledger
 
 
 async def _meet(stage: Stage) -> None:

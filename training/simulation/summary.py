@@ -12,8 +12,6 @@ from rich.text import Text
 from training.simulation.figures import best_rate, click_rate, quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from training.simulation.client import Decision
     from training.simulation.figures import Ledger, Rate
     from training.simulation.world import World
@@ -46,9 +44,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.trained.interval[0] > self.uniform.interval[1]
 
 
-def conclude(
-    explored: Ledger, compared: Ledger, arms: tuple[str, str], model: str, freshness: Sequence[float], seconds: float
-) -> Result:
+def conclude(explored: Ledger, compared: Ledger, arms: tuple[str, str], model: str, seconds: float) -> Result:
     """`arms` = (uniform, trained)."""
     uniform, trained = (compared.of(arm, HERO) for arm in arms)
     return Result(
@@ -56,9 +52,9 @@ def conclude(
         trained=click_rate(trained),
         oracle=best_rate(trained),
         model=model,
-        freshness=quantiles(freshness),
+        freshness=quantiles(compared.fresh_seconds),
         latency=quantiles(compared.decision_seconds),
-        decisions=len(explored.decision_seconds) + len(compared.decision_seconds),
+        decisions=explored.rungs.total() + compared.rungs.total(),
         events=explored.events + compared.events,
         seconds=seconds,
     )
@@ -78,8 +74,8 @@ def tabulate(result: Result) -> Table:
     style = "bold green" if result.holds else "bold red"
     table.add_row("way from uniform to oracle", Text(f"{result.share:.0%}", style=style), f"on {HERO}")
     table.add_row("model", result.model, "trained on the explored part, champion in the registry")
-    table.add_row("event to decision", _pair(result.freshness), "p50 / p99, from acknowledged to in an answer")
-    table.add_row("decision latency", _pair(result.latency), "p50 / p99, seen by the crowd on the same machine")
+    table.add_row("event to decision", _pair(result.freshness), "p50 / p99, from acknowledged until an answer knows it")
+    table.add_row("decision latency", _pair(result.latency), "p50 / p99, seen by a client while the crowd plays")
     table.add_row("decisions, events", f"{result.decisions:,}, {result.events:,}", "over HTTP, one by one")
     table.add_row("time", f"{result.seconds:.0f} s", "")
     return table

@@ -1,0 +1,131 @@
+"""Where everything of a layout stands in its packed lists, and which aggregates close together: worked out once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from features.aggregates.keyed import KeyedKind, Window
+from features.aggregates.kinds import Kind, parameters_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from features.aggregates.declared import Aggregate
+    from features.aggregates.kinds import Floats, Parameters
+    from features.aggregates.rows import Layout
+
+    Ints = NDArray[np.int64]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """k aggregates of one class of kinds, closed together."""
+
+    kind: type[Kind]
+    places: slice
+    """Where their slots stand among all in the plan's order."""
+    shape: tuple[int, int, int]
+    """(slots, k, -1)"""
+    parameters: Parameters
+    """(k, 1) each."""
+    first: int
+    """Place of its features among the view's: k of its first output, then k of its second, ..."""
+
+
+class KeyedGroup(msgspec.Struct, frozen=True):
+    """As Group, of keyed kinds with the same key."""
+
+    kind: type[KeyedKind]
+    places: slice
+    shape: tuple[int, int, int]
+    parameters: Parameters
+    first: int
+    key: str
+    slots: Ints
+    """(slots, k) places in the head."""
+    tables: Ints
+    """(k,) which of the view's tables are theirs."""
+    columns: Ints
+    """(columns, 1) 0, 1, ...: the columns of each table."""
+    absent: Floats
+    """(columns, 1, 1) what stands for a key that is not in a table."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A layout's groups, and the names of its features in their order: windows, unkeyed, keyed ones."""
+
+    head: Ints
+    """(floats of all aggregates,) 0, 1, ..."""
+    tables: Ints
+    """(tables, 1) 0, 1, ..."""
+    widths: Ints
+    """(tables, 1) columns of each table."""
+    order: Ints
+    """Places in the head, group by group."""
+    windows: tuple[tuple[int, Window], ...]
+    """(table, kind) of each."""
+    unkeyed: tuple[Group, ...]
+    keyed: tuple[KeyedGroup, ...]
+    names: tuple[str, ...]
+    unkeyed_names: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def plan_of(layout: Layout) -> Plan:
+    aggregates = layout.aggregates
+    heads = _before([aggregate.kind.slots for aggregate in aggregates])
+    tables = {at: one.kind for at, one in enumerate(aggregates) if isinstance(one.kind, KeyedKind)}
+    table_of = {at: table for table, at in enumerate(tables)}
+    windows = {at: kind for at, kind in tables.items() if isinstance(kind, Window)}
+    names = [aggregates[at].name for at in windows]
+    unkeyed: list[Group] = []
+    keyed: list[KeyedGroup] = []
+    order: list[Ints] = []
+    for kind, key, members in _grouped(aggregates):
+        slots = np.array([heads[at] for at in members], np.int64) + _upright(kind.slots)
+        start = sum(map(len, order))
+        order.append(slots.ravel())
+        places, shape = slice(start, start + slots.size), (kind.slots, len(members), -1)
+        parameters = parameters_of([aggregates[at].kind for at in members])
+        parameters = {name: values[:, None] for name, values in parameters.items()}
+        if issubclass(kind, KeyedKind):
+            columns, owned = _upright(kind.columns), np.array([table_of[at] for at in members], np.int64)
+            absent = np.zeros((kind.columns, 1, 1))
+            keyed.append(KeyedGroup(kind, places, shape, parameters, len(names), key, slots, owned, columns, absent))
+        else:
+            unkeyed.append(Group(kind, places, shape, parameters, len(names)))
+        outputs = zip(*[aggregates[at].outputs for at in members], strict=True)
+        names += [name for same in outputs for name in same]
+    return Plan(
+        head=np.arange(sum(aggregate.kind.slots for aggregate in aggregates)),
+        tables=_upright(len(tables)),
+        widths=np.array([kind.columns for kind in tables.values()], np.int64)[:, None],
+        order=np.concatenate(order),
+        windows=tuple((table_of[at], kind) for at, kind in windows.items()),
+        unkeyed=tuple(unkeyed),
+        keyed=tuple(keyed),
+        names=tuple(names),
+        unkeyed_names=tuple(names[: keyed[0].first if keyed else len(names)]),
+    )
+
+
+def _grouped(aggregates: tuple[Aggregate, ...]) -> list[tuple[type[Kind] | type[KeyedKind], str, list[int]]]:
+    """Class, key and places of the aggregates that can be closed together, those without keys first."""
+    members: dict[tuple[type[Kind] | type[KeyedKind], str], list[int]] = {}
+    for at, aggregate in enumerate(aggregates):
+        if not isinstance(aggregate.kind, Window):
+            members.setdefault((type(aggregate.kind), aggregate.key or ""), []).append(at)
+    groups = [(kind, key, places) for (kind, key), places in members.items()]
+    return sorted(groups, key=lambda group: issubclass(group[0], KeyedKind))
+
+
+def _before(sizes: list[int]) -> list[int]:
+    """The sum of the sizes before each."""
+    return [sum(sizes[:at]) for at in range(len(sizes))]
+
+
+def _upright(count: int) -> Ints:
+    return np.arange(count, dtype=np.int64)[:, None]
