@@ -10,7 +10,7 @@ import os
 import shutil
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import lightgbm
@@ -92,39 +92,42 @@ def promote(
     model_uri: str,
     tags: dict[str, str],
 ) -> Description:
-    """Register a version, export it, and point the alias at it; the description with its version.
+    """Register a version, export it, and point the alias at it, last in the file that services read.
 
-    If a step fails, what the steps before did is undone, and the alias stays where it was.
+    Returns the description with its version. If a step fails, what the steps before did is undone.
     """
-    import mlflow
-
     name = description.name
     before = bundle.read_aliases(bundles, name).get(alias)
-    version = mlflow.register_model(model_uri, name, tags=tags).version
-    described = msgspec.structs.replace(description, version=str(version))
-    folder = bundles / name / described.version
+    version = _create_version(client, name, model_uri, description.run_id, tags)
+    described = msgspec.structs.replace(description, version=version)
+    folder = bundles / name / version
     try:
         bundle.save(folder, described, booster.model_to_string())
         bundle.load(folder)
-        client.set_registered_model_alias(name, alias, described.version)
-        bundle.write_alias(bundles, name, alias, described.version)
+        client.set_registered_model_alias(name, alias, version)
+        bundle.write_alias(bundles, name, alias, version)
     except BaseException:
-        with suppress(Exception):
-            _undo(client, name, alias, before, described.version)
+        _undo(client, name, alias, before, version)
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return described
 
 
+def _create_version(client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> str:
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):  # it exists; what else may be wrong comes up with the version
+        client.create_registered_model(name)
+    model_id = model_uri.removeprefix("models:/")
+    made = client.create_model_version(name, source=model_uri, run_id=run_id, tags=tags, model_id=model_id)
+    return str(made.version)
+
+
 def _undo(client: MlflowClient, name: str, alias: str, before: str | None, version: str) -> None:
-    if before is None:
-        client.delete_registered_model_alias(name, alias)
-    else:
-        client.set_registered_model_alias(name, alias, before)
-    client.delete_model_version(name, version)
-
-
-def describe_version(client: MlflowClient, name: str, version: str) -> dict[str, Any]:
-    """What the registry says of a version: tags, aliases and the run that made it."""
-    found = client.get_model_version(name, version)
-    return {"tags": dict(found.tags), "aliases": list(found.aliases), "run_id": found.run_id}
+    with suppress(Exception):  # the failure that led here is the one to tell
+        if before is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            client.set_registered_model_alias(name, alias, before)
+    with suppress(Exception):
+        client.delete_model_version(name, version)

@@ -19,8 +19,10 @@ from training.labels import DAY, MICROSECOND, SECOND, VIEWED, Queries, TrainingE
 
 if TYPE_CHECKING:
     from features.home import Home
-    from training.labels import Flags, Ints
+    from training.labels import Flags, Floats, Ints
 
+MOST_ROWS = 5_000_000
+"""Queries are drawn at random, so many a day, when all of them would make more rows."""
 SESSION = 30 * 60 * SECOND
 """A page view has an earlier one in its session when that was at most this long ago."""
 
@@ -31,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     window_days: int = 60
     """Candidates are the most popular of this many days before the query's day."""
     queries_per_day: int | None = None
-    """At most so many queries a day, drawn at random; None for all."""
+    """At most so many queries a day, drawn at random; None for all that MOST_ROWS allows."""
     seed: int = 0
 
 
@@ -46,7 +48,7 @@ class Rewards(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_rewards(home: Home, event: str) -> Rewards:
-    """Every archived event of that name which names a candidate."""
+    """Every archived event of that name which names a candidate, read as the features read it."""
     table = archive.read(home.events, ["arrival", "event", "customer", "payload"], types=["track"])
     table = table.filter(pc.equal(table["event"], event))
     names: dict[str, int] = {}
@@ -73,10 +75,10 @@ def read_rewards(home: Home, event: str) -> Rewards:
 def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Queries:
     """One query for each event of the reward. Raises TrainingError when there are none to learn from."""
     asked = _with_earlier(rewards) if reward == VIEWED else np.ones(len(rewards.arrival), np.bool_)
-    if options.queries_per_day is not None:
-        asked &= _sample(rewards.arrival // DAY, asked, options.queries_per_day, options.seed)
-    chosen, popularity = _popular_by_day(rewards, options)
     day = rewards.arrival // DAY
+    most = options.queries_per_day or _most_a_day(day[asked], MOST_ROWS // options.candidates)
+    asked &= _sample(day, asked, most, options.seed)
+    chosen, popularity = _popular_by_day(rewards, options)
     places = np.flatnonzero(asked & np.array([len(chosen.get(of, ())) > 0 for of in day.tolist()], np.bool_))
     if not len(places):
         raise TrainingError(
@@ -118,6 +120,18 @@ def _with_earlier(rewards: Rewards) -> Flags:
     return earlier
 
 
+def _most_a_day(day: Ints, most: int) -> int:
+    """The highest number a day with which at most `most` remain in all."""
+    counts = np.sort(np.unique(day, return_counts=True)[1])
+    left = most
+    for at, count in enumerate(counts.tolist()):
+        even = left // (len(counts) - at)
+        if count > even:
+            return max(even, 1)
+        left -= count
+    return int(counts[-1]) if len(counts) else 1
+
+
 def _sample(day: Ints, asked: Flags, most: int, seed: int) -> Flags:
     """At most `most` of the asked of each day."""
     order = np.random.default_rng(seed).permutation(np.flatnonzero(asked))
@@ -128,9 +142,7 @@ def _sample(day: Ints, asked: Flags, most: int, seed: int) -> Flags:
     return kept
 
 
-def _popular_by_day(
-    rewards: Rewards, options: Options
-) -> tuple[dict[int, Ints], dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+def _popular_by_day(rewards: Rewards, options: Options) -> tuple[dict[int, Ints], dict[int, Floats]]:
     """Day -> its candidates by popularity in the window before it, and their share of the window's events.
 
     Where a shop has no more items than `candidates`, all of them are candidates from the first day that has a past.
@@ -138,11 +150,12 @@ def _popular_by_day(
     day = rewards.arrival // DAY
     every = len(rewards.names) <= options.candidates
     count = np.zeros(len(rewards.names))
-    window: deque[tuple[int, Ints, int]] = deque()
+    window: deque[tuple[int, Floats, int]] = deque()
     events = 0
-    chosen, popularity = {}, {}
-    days, firsts = np.unique(day, return_index=True)
-    for number, first, behind in zip(days.tolist(), firsts, [*firsts[1:], len(day)], strict=True):
+    chosen: dict[int, Ints] = {}
+    popularity: dict[int, Floats] = {}
+    days, firsts = (values.tolist() for values in np.unique(day, return_index=True))
+    for number, first, behind in zip(days, firsts, [*firsts[1:], len(day)], strict=True):
         while window and window[0][0] < number - options.window_days:
             _, gone, times = window.popleft()
             count -= gone
@@ -153,7 +166,7 @@ def _popular_by_day(
             popularity[number] = count[chosen[number]] / events
         items = rewards.items[rewards.starts[first] : rewards.starts[behind]]
         added = np.bincount(items, minlength=len(count)).astype(np.float64)
-        window.append((number, added, behind - first))  # type: ignore[arg-type]
+        window.append((number, added, behind - first))
         count += added
         events += behind - first
     return chosen, popularity

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from training.evaluation import Reliability, bin_reliability, losses, measure_auc, measure_ece, rank
-from training.intervals import Interval, Total, enclose, number, resample, resample_auc, total
+from training.evaluation import Reliability, bin_reliability, losses, measure_ece, place, rank
+from training.intervals import Interval, Total, enclose, number, resample, total
 
 if TYPE_CHECKING:
     from training.baselines import Scored
@@ -81,10 +81,15 @@ def _judge(queries: Queries, known: Flags, scored: Scored, ranked: bool, seed: i
     if probability is not None:
         totals[LOSS] = total(losses(probability, rewarded), of_row, units)
         totals[RATIO] = total(probability, of_row, units, rewarded.astype(np.float64))
-    replicates = resample(totals, units, seed)
-    replicates[AUC] = resample_auc(scored.score, rewarded, of_row, units, seed)
+    # The AUC to first order: a mean of placement values over the rewarded rows, plus one over the others, minus itself.
+    placed = place(scored.score, rewarded)
+    halves = {label: total(np.where(rewarded == label, placed, np.nan), of_row, units) for label in (True, False)}
+    drawn = resample(totals | {f"{AUC} {label}": half for label, half in halves.items()}, units, seed)
+    area = _ratio(halves[True])
+    replicates = {name: drawn[name] for name in totals}
+    replicates[AUC] = drawn[f"{AUC} True"] + drawn[f"{AUC} False"] - area
     metrics = {name: enclose(_ratio(each), replicates[name]) for name, each in totals.items()}
-    metrics[AUC] = enclose(measure_auc(scored.score, rewarded), replicates[AUC])
+    metrics[AUC] = enclose(area, replicates[AUC])
     if probability is not None:
         ece = measure_ece(probability, rewarded)
         metrics[ECE] = Interval(ece, float("nan"), float("nan"))

@@ -51,16 +51,37 @@ def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int) -
     )
 
 
-def measure_auc(score: Floats, rewarded: Flags) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic, ties counting half; NaN when all labels are alike."""
-    order = np.argsort(score, kind="stable")
-    _values, start, counts = np.unique(score[order], return_index=True, return_counts=True)
-    middle = np.repeat(start + (counts + 1) / 2.0, counts)
-    hits = float(rewarded.sum())
+def place(score: Floats, rewarded: Flags) -> Floats:
+    """Each row's share of the rows of the other label that it is on the right side of, ties counting half.
+
+    These are the placement values of DeLong et al. 1988; their mean, over either label, is the AUC. NaN where all
+    labels are alike.
+    """
+    hits = int(rewarded.sum())
     misses = len(rewarded) - hits
     if not hits or not misses:
-        return float("nan")
-    return float((middle[rewarded[order]].sum() - hits * (hits + 1.0) / 2.0) / (hits * misses))
+        return np.full(len(score), np.nan)
+    overall = _middle_ranks(score)
+    placed = np.empty(len(score))
+    placed[rewarded] = (overall[rewarded] - _middle_ranks(score[rewarded])) / misses
+    placed[~rewarded] = 1.0 - (overall[~rewarded] - _middle_ranks(score[~rewarded])) / hits
+    return placed
+
+
+def _middle_ranks(values: Floats) -> Floats:
+    """Ranks from 1, those of ties averaged."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    counts = np.diff(np.concatenate([starts, [len(values)]]))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(starts + (counts + 1) / 2.0, counts)
+    return ranks
+
+
+def measure_auc(score: Floats, rewarded: Flags) -> float:
+    """Area under the ROC curve; NaN when all labels are alike."""
+    return float(place(score, rewarded)[rewarded].mean()) if rewarded.any() else float("nan")
 
 
 def losses(probability: Floats, rewarded: Flags) -> Floats:

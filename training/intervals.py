@@ -13,13 +13,12 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.labels import Flags, Floats, Ints
+    from training.labels import Floats, Ints
 
 REPLICATES = 300
 LOW, HIGH = 2.5, 97.5
 CELLS = 4_000_000
 """Weights held at once."""
-AUC_BINS = 1000
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -71,25 +70,6 @@ def resample(totals: dict[str, Total], units: int, seed: int) -> dict[str, Float
             for name, each in totals.items():
                 parts[name].append((weights @ each.above) / (weights @ each.below))
     return {name: np.concatenate(values) for name, values in parts.items()}
-
-
-def resample_auc(score: Floats, rewarded: Flags, unit: Ints, units: int, seed: int) -> Floats:
-    """Replicates of the AUC with scores in AUC_BINS bins of equal size (ties within a bin count half)."""
-    edges = np.unique(np.quantile(score, np.linspace(0.0, 1.0, AUC_BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, score, side="right")
-    width = len(edges) + 1
-    cells, rows = np.unique((unit * 2 + rewarded) * width + bins, return_counts=True)
-    who, hit, bin_of = cells // width // 2, (cells // width) % 2 == 1, cells % width
-    replicates = []
-    for weights in weigh(units, seed):
-        for weight in weights:
-            mass = weight[who] * rows
-            hits = np.bincount(bin_of[hit], mass[hit], minlength=width)
-            misses = np.bincount(bin_of[~hit], mass[~hit], minlength=width)
-            below = np.cumsum(misses) - misses
-            possible = hits.sum() * misses.sum()
-            replicates.append(float(hits @ (below + misses / 2.0) / possible) if possible else np.nan)
-    return np.array(replicates)
 
 
 def enclose(value: float, replicates: Floats) -> Interval:

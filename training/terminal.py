@@ -7,8 +7,9 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from training.comparison import AUC, ECE, HIGHER, HIT, LOSS, NDCG, RATIO, RECIPROCAL
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from training.comparison import Comparison, Judged
+    from training.comparison import Comparison
     from training.intervals import Interval
     from training.pipeline import Advance, Report
 
@@ -34,9 +35,11 @@ class Terminal:
         self._progress = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
 
     @contextlib.contextmanager
@@ -44,8 +47,10 @@ class Terminal:
         began = time.monotonic()
         with self._live():
             task = self._progress.add_task(title, total=None)
-            yield lambda done, total: self._progress.update(task, completed=done, total=total)
-            self._progress.remove_task(task)
+            try:
+                yield lambda done, total: self._progress.update(task, completed=done, total=total)
+            finally:
+                self._progress.remove_task(task)
         self.console.print(f"{title:<9} {time.monotonic() - began:6.1f} s", style="dim", highlight=False)
 
     @contextlib.contextmanager
@@ -61,73 +66,85 @@ class Terminal:
 
 
 def show(console: Console, report: Report) -> None:
-    console.print(tabulate(report.comparison))
-    for line in compare(report.comparison):
-        console.print(escape(line), highlight=False)
+    comparison = report.comparison
+    console.print(tabulate(comparison))
+    console.print(tabulate_differences(comparison))
+    if comparison.ranked:
+        for text, name in (("customers without a past", "new"), ("returning customers", "returning")):
+            if line := _slice(comparison, name):
+                console.print(f"{NDCG} of {text}: {line}", style="dim", highlight=False)
     registered = report.registered
     described = registered.description
     uri = report.tracking_uri
-    console.print(
-        f"\nmodel [bold]{escape(described.name)} {described.version}[/], alias {escape(registered.alias)}, in "
-        f"{escape(str(registered.bundle))}\n"
-        f"learnt from {described.window[0]} until {described.window[1]}, propensity is "
-        + ("P(in the next basket or view)" if described.labels == "bootstrap" else "P(click given shown)")
-        + f"\nrun    {escape(uri)} experiment {registered.experiment_id} run {registered.run_id}\n"
-        f"look   mlflow ui --backend-store-uri {escape(uri)}\n"
-        f"took   {report.seconds:.0f} s",
-        highlight=False,
-        soft_wrap=True,
+    meaning = "P(click given shown)" if described.labels == "logged" else f"P(in the next {described.reward!r})"
+    lines = (
+        ("model", f"{described.name} {described.version}, alias {registered.alias}: {registered.bundle}"),
+        ("meaning", f"propensity is {meaning}, learnt from {described.window[0]} to {described.window[1]}"),
+        ("run", f"{uri} (experiment {registered.experiment_id}, run {registered.run_id})"),
+        ("look", f"mlflow ui --backend-store-uri {uri}"),
+        ("took", f"{report.seconds:.0f} s"),
     )
+    for name, text in lines:
+        console.print(f"[bold]{name:<8}[/]{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def tabulate(comparison: Comparison) -> Table:
+    """Every method's metrics; 95 % intervals of the model's in a row of their own."""
     ranked = f", {comparison.ranked:,} with something rewarded" if comparison.ranked else ""
     title = f"Test: {comparison.queries:,} queries{ranked}; {comparison.rows:,} rows, {comparison.rewarded:,} rewarded"
     columns = [name for name in COLUMNS if name in comparison.model.metrics]
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("method", overflow="fold")
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table.add_column("", overflow="fold")
     for name in columns:
-        table.add_column(name, justify="right")
-    for judged in [*comparison.baselines, comparison.model]:
-        style = "bold green" if judged is comparison.model else None
-        table.add_row(judged.name, *(_cell(name, judged.metrics.get(name)) for name in columns), style=style)
+        table.add_column("pred / act" if name == RATIO else name, justify="right", no_wrap=True)
+    for judged in comparison.baselines:
+        table.add_row(judged.name, *(_value(name, judged.metrics.get(name)) for name in columns))
+    metrics = comparison.model.metrics
+    table.add_row("model", *(_value(name, metrics[name]) for name in columns), style="bold green")
+    for label, side in (("  from", "low"), ("  to", "high")):
+        bounds = [msgspec.structs.replace(metrics[name], value=getattr(metrics[name], side)) for name in columns]
+        table.add_row(label, *(_value(name, bound) for name, bound in zip(columns, bounds, strict=True)), style="green")
     return table
 
 
-def _cell(metric: str, interval: Interval | None) -> str:
+def tabulate_differences(comparison: Comparison) -> Table:
+    """Paired differences, model minus baseline: green where the model is better with its whole interval, red: worse."""
+    table = Table(
+        title="Model minus baseline, paired; 95 % intervals over customers",
+        title_justify="left", title_style="bold", header_style="bold", pad_edge=False,
+    )  # fmt: skip
+    columns = [name for name in COMPARED if name in comparison.model.metrics]
+    table.add_column("", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for baseline in comparison.baselines:
+        cells = [_difference(name, comparison.difference(name, baseline)) for name in columns]
+        table.add_row(baseline.name, *cells)
+    return table
+
+
+def _value(metric: str, interval: Interval | None) -> str:
     if interval is None or math.isnan(interval.value):
         return "-"
-    digits = 4 if metric in (LOSS, ECE) else 3
-    text = f"{interval.value:.{digits}f}"
-    if metric in COMPARED and not math.isnan(interval.low):
-        text += f"\n{interval.low:.{digits}f} - {interval.high:.{digits}f}"
-    return text
+    return f"{interval.value:.{_digits(metric)}f}"
 
 
-def compare(comparison: Comparison) -> list[str]:
-    """Paired differences with 95 % intervals, then new and returning customers."""
-    lines = []
-    for baseline in comparison.baselines:
-        parts = []
-        for metric in COMPARED:
-            if (difference := comparison.difference(metric, baseline)) is not None:
-                better = difference.low > 0 if metric in HIGHER else difference.high < 0
-                mark = "better" if better else "no clear difference"
-                worse = difference.high < 0 if metric in HIGHER else difference.low > 0
-                mark = "worse" if worse else mark
-                parts.append(
-                    f"{metric} {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}, {mark})"
-                )
-        if parts:
-            lines.append(f"model - {baseline.name}: {'; '.join(parts)}")
-    if comparison.ranked:
-        lines.append(f"new customers, {NDCG}: {_slices(comparison, 'new')}")
-        lines.append(f"returning customers, {NDCG}: {_slices(comparison, 'returning')}")
-    return lines
+def _difference(metric: str, interval: Interval | None) -> str:
+    if interval is None or math.isnan(interval.low):
+        return "-"
+    digits = _digits(metric)
+    text = f"{interval.value:+.{digits}f} ({interval.low:+.{digits}f}, {interval.high:+.{digits}f})"
+    sign = 1 if metric in HIGHER else -1
+    if min(sign * interval.low, sign * interval.high) > 0:
+        return f"[green]{text}[/]"
+    return f"[red]{text}[/]" if max(sign * interval.low, sign * interval.high) < 0 else text
 
 
-def _slices(comparison: Comparison, name: str) -> str:
-    def value(judged: Judged) -> float:
-        return float(getattr(judged, name)[NDCG])
+def _digits(metric: str) -> int:
+    return 4 if metric in (LOSS, ECE) else 3
 
-    return ", ".join(f"{judged.name} {value(judged):.3f}" for judged in [comparison.model, *comparison.baselines])
+
+def _slice(comparison: Comparison, name: str) -> str:
+    methods = [comparison.model, *comparison.baselines]
+    values = [(judged.name, float(getattr(judged, name)[NDCG])) for judged in methods]
+    return ", ".join(f"{method} {value:.3f}" for method, value in values if not math.isnan(value))

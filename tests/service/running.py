@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 30.0
 """Seconds that a client of the tests waits for an answer."""
+WITHOUT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Saves each client the reading of all certificates."""
 ENVIRONMENT = {"KAIROS_DEADLINE_MS": "3000", "KAIROS_ARCHIVE_SECONDS": "0.5"}
 """A deadline that a busy machine keeps; where a test is about the deadline, its requests bring their own."""
 
@@ -104,9 +107,7 @@ class Service(msgspec.Struct):
     def at(self, part: str) -> Iterator[Service]:
         """The same, but every request goes to one of the API processes, by a connection that is kept."""
         while True:
-            with httpx.Client(
-                base_url=self.http.base_url, timeout=PATIENCE, limits=httpx.Limits(max_connections=1), verify=False
-            ) as http:
+            with _client(str(self.http.base_url), httpx.Limits(max_connections=1)) as http:
                 if http.get("/ready").json()["process"] == self.pid(part):
                     yield msgspec.structs.replace(self, http=http)
                     return
@@ -163,6 +164,10 @@ class Service(msgspec.Struct):
             os.kill(pid, signal.SIGKILL)
 
 
+def _client(url: str, limits: httpx.Limits) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=PATIENCE, limits=limits, verify=WITHOUT_TLS)
+
+
 def start(home: Home, workers: int = 2) -> Service:
     """Start `kairos up` on a free port and wait until it is ready."""
     output = home.root.with_suffix(".output")
@@ -183,7 +188,7 @@ def start(home: Home, workers: int = 2) -> Service:
         process.kill()
         raise
     # A new connection for each request: any of the processes may answer it.
-    http = httpx.Client(base_url=run.api_url, timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+    http = _client(run.api_url, httpx.Limits(max_keepalive_connections=0))
     pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     names = ["redis", "worker", *(f"api-{number}" for number in range(workers))]
     children = dict(zip(names, map(int, pids), strict=True))

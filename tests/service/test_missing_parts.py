@@ -35,7 +35,11 @@ def recover(service: Service) -> None:
     service.everywhere(lambda ready: ready["ready"] and not ready["problems"])
     for part in service.apis:
         with service.at(part) as there:
-            wait_until(lambda there=there: there.decide("recovered")["rung"] == "model")  # type: ignore[misc]
+            wait_until(partial(decides_by_model, there))
+
+
+def decides_by_model(service: Service) -> bool:
+    return bool(service.decide("recovered")["rung"] == "model")
 
 
 def view(customer: str, message_id: str) -> dict[str, Any]:

@@ -1,18 +1,35 @@
-"""Small archives with a signal in them: orders of customers with tastes, and a live shop's decisions as they are logged."""
+"""Small archives with a signal: orders of customers with tastes, and a live shop's decisions as they are logged."""
 
 from __future__ import annotations
 
+from copy import deepcopy
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 
 from features import archive
-from features.aggregates.columns import decode_blank, decode_rows
+from features.aggregates.columns import Columns, decode_rows, slot_of
 from features.aggregates.engine import TOTAL_ID, Candidates, advance_candidates, advance_customer
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
 from features.events.occurrences import read
-from features.events.schema import CatalogPublished, Decision, Event, Served, Slot, SnapshotTaken, StateRead, Track
+from features.events.schema import (
+    Alias,
+    CatalogPublished,
+    Decision,
+    Event,
+    Group,
+    Identify,
+    Page,
+    Screen,
+    Served,
+    Slot,
+    SnapshotTaken,
+    StateRead,
+    Track,
+)
 from features.ids import digest
 from models.matrix import States, Subjects, compute
 
@@ -24,6 +41,8 @@ START = 1_700_006_400 * SECOND
 """A midnight, UTC."""
 CATEGORIES = ("shoes", "bags", "audio")
 PRODUCTS = [f"p-{number}" for number in range(30)]
+ZONE = ZoneInfo("Europe/Madrid")
+Inline = Track | Identify | Page | Screen | Group | Alias
 CATALOG = [
     {"id": text, "kind": "offer", "category": CATEGORIES[at % 3], "price": 5.0 + at, "value": 1.0}
     for at, text in enumerate(PRODUCTS)
@@ -114,39 +133,23 @@ class LiveShop:
         self._snapshot = {
             view: {key: pack(row) for key, row in getattr(self._live, view).items()} for view in self._snapshot
         }
-        self.events.append(
-            SnapshotTaken(
-                message_id=f"snapshot-{at}", customer="", time=at, received=at, number=self._head[0], cursors={"0": cursor}
-            )
+        marker = SnapshotTaken(
+            message_id=f"snapshot-{at}",
+            customer="",
+            time=at,
+            received=at,
+            number=self._head[0],
+            cursors={"0": cursor},
         )
+        self.events.append(marker)
 
-    def decide(self, customer: str, shown: dict[str, list[int]], inline: list[Track] | None = None) -> str:
+    def decide(self, customer: str, shown: dict[str, list[int]], inline: list[Inline]) -> str:
         """Log a decision that shows these products by placement, and remember the features of that moment."""
         at = self.tick(0.3)
-        name = f"d-{len(self.remembered)}-{at}"
-        row = self._customers.get(customer)
-        state = None
-        if row is not None:
-            numbers, ids = pack(row)
-            state = StateRead(
-                layout=LAYOUTS["customer"].version,
-                applied=row.applied,
-                numbers=np.array(numbers).tobytes(),
-                ids=np.array(ids, np.int64).tobytes(),
-            )
+        name = f"d-{len(self.remembered)}"
         for placement, places in shown.items():
-            features = self._compute(customer, at, placement, places, inline or [])
+            features = self._compute(customer, at, placement, places, inline)
             self.remembered.append(Remembered(name, placement, [PRODUCTS[place] for place in places], features))
-        slots = [
-            Slot(
-                id=placement,
-                limit=len(places),
-                items=[
-                    Served(id=PRODUCTS[place], rank=rank, priority=0.1, value=1.0) for rank, place in enumerate(places, 1)
-                ],
-            )
-            for placement, places in shown.items()
-        ]
         self.events.append(
             Decision(
                 message_id=f"decision:{name}",
@@ -154,58 +157,45 @@ class LiveShop:
                 customer=customer,
                 time=at,
                 received=at + 5,
-                context={"device": "mobile", "timezone": "Europe/Madrid"},
-                placements=slots,
+                context={"device": "mobile", "timezone": str(ZONE)},
+                placements=[_slot(placement, places) for placement, places in shown.items()],
                 rung="model",
                 catalog_version="1",
                 snapshot=self._head[0],
                 snapshot_time=self._head[1],
-                state=state,
-                events=inline or [],
+                state=_state(self._customers.get(customer)),
+                events=inline,
             )
         )
-        self.now += 10
-        for event in inline or []:
+        for event in inline:
+            assert isinstance(event, Track)
             self.happen(msgspec.structs.replace(event, received=self.tick(0.001)))
         return name
 
     def _compute(
-        self, customer: str, at: int, placement: str, places: list[int], inline: list[Track]
+        self, customer: str, at: int, placement: str, places: list[int], inline: list[Inline]
     ) -> dict[str, Any]:
-        row = self._customers.get(customer) or blank(LAYOUTS["customer"], customer)
-        row = msgspec.convert(msgspec.to_builtins(row, str_keys=False), Row) if False else _copy(row)
-        for event in inline:
-            occurrence = read(event)
-            assert occurrence is not None
+        row = deepcopy(self._customers.get(customer) or blank(LAYOUTS["customer"], customer))
+        for occurrence in filter(None, map(read, inline)):
             advance_customer(row, occurrence)
-        layout = LAYOUTS["candidate"]
-        empty = pack(blank(layout, ""))
-        rows = self._snapshot["candidate"]
-        last = int(row.states[5][0])  # type: ignore[index]  # the last product viewed
-        after = self._snapshot["successors"].get(last)
-        total = rows.get(TOTAL_ID)
+        customers = decode_rows(LAYOUTS["customer"], [pack(row)])
+        last = int(customers.head[0, slot_of(customers.layout, "customer__product_viewed_candidate__last")])
         states = States(
-            customers=decode_rows(LAYOUTS["customer"], [pack(row)]),
-            candidates=decode_rows(layout, [rows.get(digest(PRODUCTS[place]), empty) for place in places]),
-            totals=decode_blank(layout) if total is None else decode_rows(layout, [total]),
-            successors=decode_blank(LAYOUTS["successors"])
-            if after is None
-            else decode_rows(LAYOUTS["successors"], [after]),
+            customers=customers,
+            candidates=self._rows("candidate", [digest(PRODUCTS[place]) for place in places]),
+            totals=self._rows("candidate", [TOTAL_ID]),
+            successors=self._rows("successors", [last]),
         )
-        entries = [CATALOG[place] for place in places]
-        from datetime import datetime
-        from zoneinfo import ZoneInfo
-
-        local = datetime.fromtimestamp(at / 1e6, ZoneInfo("Europe/Madrid"))
+        local = datetime.fromtimestamp(at / 1e6, ZONE)
         return compute(
             states,
             Subjects(
                 now=np.array([at / 1e6]),
                 owner=np.zeros(len(places), np.int64),
                 candidate=np.array([digest(PRODUCTS[place]) for place in places]),
-                category=np.array([digest(str(entry["category"])) for entry in entries]),
+                category=np.array([digest(CATEGORIES[place % 3]) for place in places]),
                 kind=np.array([digest("offer")] * len(places)),
-                price=np.array([float(str(entry["price"])) for entry in entries]),
+                price=np.array([5.0 + place for place in places]),
                 value=np.ones(len(places)),
                 hour=np.array([float(local.hour)]),
                 weekday=np.array([float(local.weekday())]),
@@ -214,11 +204,28 @@ class LiveShop:
             ),
         )
 
+    def _rows(self, view: str, keys: list[int]) -> Columns:
+        """What the snapshot holds of these keys."""
+        layout = LAYOUTS[view]
+        return decode_rows(layout, [self._snapshot[view].get(key, pack(blank(layout, ""))) for key in keys])
 
-def _copy(row: Row) -> Row:
-    import copy
 
-    return copy.deepcopy(row)
+def _state(row: Row | None) -> StateRead | None:
+    if row is None:
+        return None
+    numbers, ids = pack(row)
+    return StateRead(
+        layout=LAYOUTS["customer"].version,
+        applied=row.applied,
+        numbers=np.array(numbers).tobytes(),
+        ids=np.array(ids, np.int64).tobytes(),
+    )
+
+
+def _slot(placement: str, places: list[int]) -> Slot:
+    ranked = enumerate(places, 1)
+    items = [Served(id=PRODUCTS[place], rank=rank, priority=0.1, value=1.0) for rank, place in ranked]
+    return Slot(id=placement, limit=len(places), items=items)
 
 
 def visits(home: Home, count: int = 300, customers: int = 40, seed: int = 2) -> LiveShop:
@@ -233,7 +240,7 @@ def visits(home: Home, count: int = 300, customers: int = 40, seed: int = 2) -> 
             shop.happen(track(customer, shop.tick(2.0), "Product Viewed", product(place)))
         if number % 3 == 0:
             shop.take_snapshot()
-        inline = []
+        inline: list[Inline] = []
         if number % 5 == 0:
             place = int(generator.integers(10)) * 3 + taste
             inline = [track(customer, shop.tick(0.1), "Product Viewed", product(place), f"inline-{number}")]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from training.simulation.visit import Happening, Page
     from training.simulation.world import Counts, Offer, World
 
-VISITORS = 32
-"""Visits at the same time."""
 PAUSE = 0.05
 """Seconds between what a visitor looks at and the next page that asks for a decision; real ones take longer."""
 PROBES = 20
@@ -60,9 +58,10 @@ async def play(
     seen: Counts,
     ledger: Ledger,
     seed: int,
+    visitors: int,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Play the bookings; `seen` (customers x offers) and `ledger` are updated, `advance` is called after every page."""
+    """Play the bookings, `visitors` at a time; `seen` (customers x offers) and `ledger` are updated, `advance` is called after every page."""
     waiting = iter(bookings)
 
     async def attend() -> None:
@@ -72,7 +71,7 @@ async def play(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(VISITORS):
+            for _ in range(visitors):
                 group.create_task(attend())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None  # they failed together, and one tells why

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SEED = 20
 PAGES = 4
 """Of a visit."""
+CROWD, SOME = 32, 12
+"""Visitors at a time: as many as the machine takes, and few enough that it has time left, for honest latencies."""
 PATIENCE = 180.0
 """Seconds that the service gets to be ready, and to take a new model."""
 
@@ -63,7 +65,7 @@ async def tell(stage: Stage, began: float) -> Result:
 async def _explore(stage: Stage) -> Ledger:
     stage.say(1, "Explore: nothing is known yet, so every offer is drawn at random; exposures and clicks are logged.")
     ledger = Ledger()
-    await _play(stage, stage.exploring, [UNIFORM], ledger)
+    await _play(stage, stage.exploring, [UNIFORM], ledger, CROWD)
     return ledger
 
 
@@ -101,7 +103,7 @@ async def _compare(stage: Stage) -> Ledger:
     ledger = Ledger()
     probing = asyncio.create_task(crowd.probe(stage.client, stage.world, STEADY, ledger))
     try:
-        await _play(stage, stage.comparing, [UNIFORM, TRAINED], ledger)
+        await _play(stage, stage.comparing, [UNIFORM, TRAINED], ledger, SOME)
         if probing.done():
             probing.result()  # it only ends by failing
     finally:
@@ -121,11 +123,11 @@ def _say(looks: Looks) -> str:
     return f"{looks.count} click{'s' if looks.count > 1 else ''} on {looks.category}"
 
 
-async def _play(stage: Stage, visits: int, arms: Sequence[str], ledger: Ledger) -> None:
+async def _play(stage: Stage, visits: int, arms: Sequence[str], ledger: Ledger, visitors: int) -> None:
     bookings = crowd.book(stage.world, visits, arms, stage.generator, first=stage.visits)
     stage.visits += visits
     with bar(stage.console, "pages", visits * PAGES) as advance:
-        await crowd.play(stage.client, stage.world, bookings, stage.seen, ledger, SEED, advance)
+        await crowd.play(stage.client, stage.world, bookings, stage.seen, ledger, SEED, visitors, advance)
     rungs = ", ".join(f"{count:,} by rung {rung}" for rung, count in sorted(ledger.rungs.items()))
     again = f", {stage.client.refusals} batches twice as the service was busy" if stage.client.refusals else ""
     stage.console.print(f"    [dim]{ledger.events:,} events sent{again}; decisions: {rungs}[/]", highlight=False)
