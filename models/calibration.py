@@ -36,19 +36,27 @@ def _fit_logistic(raw: Floats, rewarded: NDArray[np.bool_]) -> tuple[float, floa
     hits = int(rewarded.sum())
     misses = len(rewarded) - hits
     target = np.where(rewarded, (hits + 1.0) / (hits + 2.0), 1.0 / (misses + 2.0))
-    design = np.stack([raw, np.ones_like(raw)], axis=1)
-    weights = np.array([1.0, 0.0])
+    ones = np.ones((len(raw), 1))
+    slope, intercept = _climb(np.column_stack([raw, ones]), target, np.zeros(len(raw)))
+    if slope < SMALLEST_SLOPE:
+        # A lower one would turn the ranking around: such a model knows nothing, and says the mean.
+        slope = SMALLEST_SLOPE
+        (intercept,) = _climb(ones, target, slope * raw)
+    return float(slope), float(intercept)
+
+
+def _climb(design: Floats, target: Floats, offset: Floats) -> Floats:
+    """Weights of a logistic regression, by Newton's method with damped steps: far off, full ones would overshoot."""
+    weights = np.zeros(design.shape[1])
     for _ in range(STEPS):
-        probability = _sigmoid(design @ weights)
-        gradient = design.T @ (target - probability)
-        hessian = (design * (probability * (1.0 - probability))[:, None]).T @ design + np.eye(2) * 1e-9
-        step = np.linalg.solve(hessian, gradient)
-        step *= min(1.0, 2.0 / float(np.abs(step).max()))  # Newton's step, damped: far off it would overshoot
-        weights = weights + step
-        if float(np.abs(step).max()) < TOLERANCE:
+        probability = _sigmoid(design @ weights + offset)
+        hessian = (design * (probability * (1.0 - probability))[:, None]).T @ design
+        step = np.linalg.solve(hessian + np.eye(len(weights)) * 1e-9, design.T @ (target - probability))
+        furthest = float(np.abs(step).max())
+        weights = weights + step * min(1.0, 2.0 / max(furthest, 1e-300))
+        if furthest < TOLERANCE:
             break
-    # A slope of naught or less would turn the ranking around: such a model knows nothing, and says the mean.
-    return max(float(weights[0]), SMALLEST_SLOPE), float(weights[1])
+    return weights
 
 
 def _sigmoid(values: Floats) -> Floats:

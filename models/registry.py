@@ -37,6 +37,10 @@ QUIET = {
 """MLflow looks at these when it is imported."""
 
 
+class RegistryError(ValueError):
+    """A version that cannot be registered here; the message says what to do."""
+
+
 def connect(settings: Settings) -> MlflowClient:
     """A client of the tracking server or of the home's own database, which is made if it is missing."""
     for name, value in QUIET.items():
@@ -101,14 +105,18 @@ def promote(
     version = _create_version(client, name, model_uri, description.run_id, tags)
     described = msgspec.structs.replace(description, version=version)
     folder = bundles / name / version
+    fresh = not folder.exists()
     try:
+        if not fresh:
+            raise RegistryError(f"{folder} holds a model of another registry: move it away, then train again")
         bundle.save(folder, described, booster.model_to_string())
         bundle.load(folder)
         client.set_registered_model_alias(name, alias, version)
         bundle.write_alias(bundles, name, alias, version)
     except BaseException:
         _undo(client, name, alias, before, version)
-        shutil.rmtree(folder, ignore_errors=True)
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return described
 

@@ -83,17 +83,19 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True):
 class Source:
     """The historical store as training reads it."""
 
-    def __init__(self, home: Home, store: FeatureStore) -> None:
-        self._store = store
+    def __init__(
+        self, home: Home, store: FeatureStore, rows_a_join: int = ROWS_A_JOIN, rows_a_chunk: int = ROWS_A_CHUNK
+    ) -> None:
+        self._store, self._rows_a_join, self._rows_a_chunk = store, rows_a_join, rows_a_chunk
         seen = pads.dataset(home.history / "candidate", format="parquet").to_table(["candidate"])["candidate"]
         self._texts = {digest(text): text for text in seen.unique().to_pylist()}
 
     def read(self, queries: Queries) -> Iterator[Chunk]:
         """Chunks of all rows, in order. Raises TrainingError for a query with too many candidates."""
         starts = queries.row_starts
-        for first, behind in _spans(starts, ROWS_A_JOIN, len(queries)):
+        for first, behind in _spans(starts, self._rows_a_join, len(queries)):
             joined = self._join(queries, first, behind, starts)
-            for low, high in _spans(starts[first : behind + 1], ROWS_A_CHUNK, MOST_OWNERS):
+            for low, high in _spans(starts[first : behind + 1], self._rows_a_chunk, MOST_OWNERS):
                 rows = slice(int(starts[first + low]), int(starts[first + high]))
                 yield Chunk(rows, _compute(queries, joined, first, first + low, first + high, rows, int(starts[first])))
 

@@ -18,29 +18,29 @@ PATIENCE = 60.0
 POLL = 0.05
 
 
-def flush(settings: Settings) -> str:
+def flush(settings: Settings, patience: float = PATIENCE) -> str:
     """Bring what was acknowledged until now into the archive; what was done, in words.
 
-    Raises TrainingError when a worker should run but does not write within PATIENCE seconds.
+    Raises TrainingError when a worker should run but does not write within `patience` seconds.
     """
     if url := embedded.running(settings):
         with Redis.from_url(url, socket_timeout=30) as redis:
-            return _ask_worker(settings, redis)
+            return _ask_worker(settings, redis, patience)
     if settings.home.redis.exists():
         return _stand_in(settings)
     return "nothing runs on this home: the archive as it is"
 
 
-def _ask_worker(settings: Settings, redis: Redis) -> str:
+def _ask_worker(settings: Settings, redis: Redis, patience: float) -> str:
     last = {number: _read(redis, stream.last_key(number)) for number in range(settings.partitions)}
     if all(_read(redis, stream.archived_key(number)) >= target for number, target in last.items()):
         return "the archive holds every event"
     redis.xadd(stream.FLUSH, {"by": "train"}, maxlen=1000)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while waiting := [number for number, target in last.items() if _read(redis, stream.archived_key(number)) < target]:
         if time.monotonic() > deadline:
             raise TrainingError(
-                f"the worker did not archive partitions {', '.join(map(str, waiting))} within {PATIENCE:.0f} s: "
+                f"the worker did not archive partitions {', '.join(map(str, waiting))} within {patience:.0f} s: "
                 "see that `kairos up` or `kairos worker` runs, then try again"
             )
         time.sleep(POLL)

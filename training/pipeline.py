@@ -1,9 +1,9 @@
-"""`kairos train` from the archive to the alias, in order: archive, history, labels, join, fit, evaluation, registry."""
+"""`kairos train` from the archive to the alias, in order: archive, labels, history, join, fit, evaluation, registry."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -18,17 +18,20 @@ from training.labels import CLICK, ORDERED, VIEWED, TrainingError
 from training.split import Dates, split
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from features.settings import Settings
+    from models.signature import Signature
     from training.bootstrap import Rewards
-    from training.labels import Flags, Floats, Queries
-    from training.split import Window
+    from training.labels import Flags, Floats, Kind, Queries
+    from training.split import Split
 
 ENOUGH_EXPOSURES, ENOUGH_CLICKS = 1000, 100
 """From here on `auto` learns from what was shown instead of from orders."""
 OFFLINE = "redis://127.0.0.1:6379"
 """Feast wants an address for its online store; a point-in-time join never uses it."""
+PARTS = ("train", "validation", "test")
 
 
 class Advance(Protocol):
@@ -46,7 +49,7 @@ class Stages(Protocol):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    labels: str = "auto"
+    labels: Kind | Literal["auto"] = "auto"
     reward: str | None = None
     name: str = DEFAULT_NAME
     alias: str = CHAMPION
@@ -61,81 +64,59 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     registered: tracking.Registered
     comparison: comparison.Comparison
-    window: Window
     tracking_uri: str
     seconds: float
-    notes: list[str]
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """All queries, and those of each part of the split."""
+
+    queries: Queries
+    rewards: Rewards | None
+    split: Split
+    parts: dict[str, Queries]
+
+
+class Gathered(msgspec.Struct, frozen=True, kw_only=True):
+    signature: Signature
+    share: float
+    """Of the unrewarded training rows."""
+    parts: dict[str, fit.Part]
 
 
 def train(settings: Settings, options: Options, stages: Stages) -> Report:
     """Raises TrainingError when this archive gives no model; the alias is where it was then."""
     began = time.monotonic()
-    with stages.stage("archive") as advance:
+    with stages.stage("archive"):
         note = freshness.flush(settings)
-        advance(1, 1)
     stages.say(note)
-    home = settings.home
-    kind, reward = choose(options, bootstrap.count(home))
-    if not history.is_current(home):
+    labelled = _label(settings, options, stages)
+    if not history.is_current(settings.home):  # after the labels, so that it holds all that they refer to
         with stages.stage("history") as advance:
-            history.rebuild(home, advance)
-    with stages.stage("labels") as advance:
-        queries, rewards = _label(settings, options, kind, reward)
-        parts = split(queries, options.dates)
-        advance(1, 1)
-    say_labels(stages, queries)
-    source = Source(home, open_store(home, settings.redis_url or OFFLINE))
-    signature = fit.describe(home, queries)
-    chosen = {name: queries.select(getattr(parts, name)) for name in ("train", "validation", "test")}
-    share = fit.share_of_negatives(chosen["train"].rewarded, options.fit)
-    keep = fit.thin(chosen["train"].rewarded, share, options.seed)
-    with stages.stage("features") as advance:
-        gathered = _gather(source, chosen, signature, keep, baselines.needs(kind, reward), advance)
+            history.rebuild(settings.home, advance)
+    gathered = _gather(settings, options, labelled, stages)
     with stages.stage("fit") as advance:
         fitted = fit.fit(
-            gathered["train"],
-            gathered["validation"],
-            signature,
+            gathered.parts["train"],
+            gathered.parts["validation"],
+            gathered.signature,
             options.fit,
-            share,
+            gathered.share,
             lambda trees: advance(trees, options.fit.trees),
         )
-    with stages.stage("evaluate") as advance:
-        test = chosen["test"]
-        places = [signature.names.index(name) for name in fitted.signature.names]
-        matrix = gathered["test"].matrix[:, places]
-        score = fit.score(fitted.booster, matrix)
-        model = Scored(name="model", score=score, probability=calibrate(fitted.calibration, score))
-        base_rate = float(chosen["train"].rewarded.mean())
-        others = baselines.compare(test, gathered["test"].extra, rewards, base_rate, options.seed)
-        known = _known(test, gathered["test"].extra[baselines.KNOWN])
-        judged = comparison.judge(test, known, model, others, options.seed)
-        advance(1, 1)
-    with stages.stage("register") as advance:
-        outcome = tracking.Outcome(
-            queries=queries,
-            window=parts.window,
-            fitted=fitted,
-            comparison=judged,
-            score=score,
-            rewarded=test.rewarded,
-            example=matrix,
-            data_digest=history.digest(home),
-            parameters=_parameters(options),
-        )
+    with stages.stage("evaluate"):
+        outcome = _evaluate(settings, options, labelled, gathered, fitted)
+    with stages.stage("register"):
         registered = tracking.record(settings, options.name, options.alias, outcome)
-        advance(1, 1)
     return Report(
         registered=registered,
-        comparison=judged,
-        window=parts.window,
+        comparison=outcome.comparison,
         tracking_uri=settings.tracking_uri,
         seconds=time.monotonic() - began,
-        notes=[],
     )
 
 
-def choose(options: Options, counts: dict[str, int]) -> tuple[str, str]:
+def choose(options: Options, counts: Mapping[str, int]) -> tuple[Kind, str]:
     """(kind of labels, reward) to train on. Raises TrainingError when there is nothing of what was asked for."""
     exposures, clicks = counts.get(logged.EXPOSURE_EVENT, 0), counts.get(logged.CLICK_EVENT, 0)
     enough = exposures >= ENOUGH_EXPOSURES and clicks >= ENOUGH_CLICKS
@@ -145,58 +126,86 @@ def choose(options: Options, counts: dict[str, int]) -> tuple[str, str]:
     if kind == "logged":
         if options.reward not in (None, CLICK):
             raise TrainingError(f"logged labels are clicks: --reward {options.reward!r} needs --labels bootstrap")
-        return kind, CLICK
+        return "logged", CLICK
     reward = options.reward or (ORDERED if counts.get(ORDERED) or not counts.get(VIEWED) else VIEWED)
     if reward == CLICK:
         raise TrainingError("a click needs something that was shown: --reward click needs --labels logged")
     if not counts.get(reward):
-        seen = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "none at all"
+        seen = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "no events at all"
         raise TrainingError(f"no {reward!r} events in the archive (there are: {seen}): import some, or track them")
-    return kind, reward
+    return "bootstrap", reward
 
 
-def _label(settings: Settings, options: Options, kind: str, reward: str) -> tuple[Queries, Rewards | None]:
-    if kind == "logged":
-        return logged.label(settings.home), None
-    rewards = bootstrap.read_rewards(settings.home, reward)
-    return bootstrap.label(settings.home, reward, rewards, options.queries), rewards
+def _label(settings: Settings, options: Options, stages: Stages) -> Labelled:
+    home = settings.home
+    with stages.stage("labels"):
+        kind, reward = choose(options, bootstrap.count(home))
+        rewards = None
+        if kind == "logged":
+            queries = logged.label(home)
+        else:
+            rewards = bootstrap.read_rewards(home, reward)
+            queries = bootstrap.label(home, reward, rewards, options.queries)
+        parts = split(queries, options.dates)
+    stages.say(_describe(queries))
+    chosen = {name: queries.select(getattr(parts, name)) for name in PARTS}
+    return Labelled(queries=queries, rewards=rewards, split=parts, parts=chosen)
 
 
-def say_labels(stages: Stages, queries: Queries) -> None:
-    share = float(queries.rewarded.mean())
-    if queries.kind == "bootstrap":
-        stages.say(
-            f"labels: bootstrap, {len(queries):,} {queries.reward!r} events with {len(queries.owner):,} candidates, "
-            f"{share:.2%} of them in it. Nothing was shown to get these labels: propensity is P(in the next one)."
-        )
-    else:
-        stages.say(
-            f"labels: logged, {len(queries.owner):,} exposures in {len(queries):,} slots, {share:.2%} of them clicked"
-        )
+def _describe(queries: Queries) -> str:
+    share, rows = float(queries.rewarded.mean()), len(queries.owner)
+    if queries.kind == "logged":
+        return f"labels: logged, {rows:,} exposures in {len(queries):,} slots, {share:.2%} of them clicked"
+    return (
+        f"labels: bootstrap, {len(queries):,} {queries.reward!r} events and {rows:,} candidates, {share:.2%} of them "
+        "in it; nothing was shown yet, so propensity is P(in the next one)"
+    )
 
 
-def _gather(
-    source: Source,
-    chosen: dict[str, Queries],
-    signature: Any,
-    keep: Flags,
-    extra: tuple[str, ...],
-    advance: Advance,
-) -> dict[str, fit.Part]:
-    total = sum(len(queries.owner) for queries in chosen.values())
+def _gather(settings: Settings, options: Options, labelled: Labelled, stages: Stages) -> Gathered:
+    home, queries, parts = settings.home, labelled.queries, labelled.parts
+    source = Source(home, open_store(home, OFFLINE))
+    signature = fit.describe(home, queries)
+    share = fit.share_of_negatives(parts["train"].rewarded, options.fit)
+    keep = fit.thin(parts["train"].rewarded, share, options.seed)
+    extra = baselines.needs(queries.kind, queries.reward)
+    total = sum(len(part.owner) for part in parts.values())
     done = 0
+    gathered = {}
+    with stages.stage("features") as advance:
 
-    def count(rows: int) -> None:
-        nonlocal done
-        done += rows
-        advance(done, total)
+        def count(rows: int) -> None:
+            nonlocal done
+            done += rows
+            advance(done, total)
 
-    return {
-        name: fit.gather(
-            source, queries, signature, keep if name == "train" else None, extra if name == "test" else (), count
-        )
-        for name, queries in chosen.items()
-    }
+        for name, part in parts.items():
+            kept = keep if name == "train" else None
+            gathered[name] = fit.gather(source, part, signature, kept, extra if name == "test" else (), count)
+    return Gathered(signature=signature, share=share, parts=gathered)
+
+
+def _evaluate(
+    settings: Settings, options: Options, labelled: Labelled, gathered: Gathered, fitted: fit.Fitted
+) -> tracking.Outcome:
+    queries, part = labelled.parts["test"], gathered.parts["test"]
+    places = [gathered.signature.names.index(name) for name in fitted.signature.names]
+    matrix = part.matrix[:, places]
+    score = fit.score(fitted.booster, matrix)
+    model = Scored(name="model", score=score, probability=calibrate(fitted.calibration, score))
+    base_rate = float(labelled.parts["train"].rewarded.mean())
+    others = baselines.compare(queries, part.extra, labelled.rewards, base_rate, options.seed)
+    known = _known(queries, part.extra[baselines.KNOWN])
+    return tracking.Outcome(
+        queries=queries,
+        window=labelled.split.window,
+        fitted=fitted,
+        comparison=comparison.judge(queries, known, model, others, options.seed),
+        score=score,
+        example=matrix[: tracking.EXAMPLE_ROWS],
+        data_digest=(settings.home.history / "digest").read_text(),
+        parameters=_parameters(options, labelled),
+    )
 
 
 def _known(queries: Queries, recency: Floats) -> Flags:
@@ -205,10 +214,10 @@ def _known(queries: Queries, recency: Floats) -> Flags:
     return known
 
 
-def _parameters(options: Options) -> dict[str, Any]:
-    return {
-        "seed": options.seed,
-        "candidates": options.queries.candidates,
-        "candidate_window_days": options.queries.window_days,
-        "queries_per_day": options.queries.queries_per_day or "all",
-    }
+def _parameters(options: Options, labelled: Labelled) -> dict[str, Any]:
+    parameters: dict[str, Any] = {f"{name}_queries": len(part) for name, part in labelled.parts.items()}
+    if labelled.queries.kind == "bootstrap":
+        parameters["candidates"] = options.queries.candidates
+        parameters["candidate_window_days"] = options.queries.window_days
+        parameters["queries_per_day"] = options.queries.queries_per_day or "all"
+    return parameters

@@ -18,8 +18,8 @@ from training.plots import draw
 if TYPE_CHECKING:
     from features.settings import Settings
     from training.comparison import Comparison
-    from training.fit import Fitted
-    from training.labels import Flags, Floats, Queries
+    from training.fit import Fitted, Matrix
+    from training.labels import Floats, Queries
     from training.split import Window
 
 EXPERIMENT = "kairos"
@@ -30,13 +30,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a run is told."""
 
     queries: Queries
+    """Of the test."""
     window: Window
     fitted: Fitted
     comparison: Comparison
     score: Floats
-    """Of the test rows."""
-    rewarded: Flags
-    example: np.ndarray[Any, np.dtype[np.float32]]
+    """Of the test's rows."""
+    example: Matrix
     data_digest: str
     parameters: dict[str, Any]
 
@@ -63,11 +63,11 @@ def record(settings: Settings, name: str, alias: str, outcome: Outcome) -> Regis
         mlflow.log_metrics(description.metrics)
         _log_baselines(outcome)
         with tempfile.TemporaryDirectory() as folder:
-            for path in draw(Path(folder), outcome.fitted, outcome.comparison, outcome.score, outcome.rewarded):
+            for path in draw(Path(folder), outcome.fitted, outcome.comparison, outcome.score, outcome.queries.rewarded):
                 mlflow.log_artifact(str(path), "plots")
         mlflow.log_text(msgspec.json.format(msgspec.json.encode(description)).decode(), "bundle.json")
         columns = outcome.fitted.signature.names
-        example = pd.DataFrame(outcome.example[:EXAMPLE_ROWS].astype(np.float64), columns=columns)
+        example = pd.DataFrame(outcome.example.astype(np.float64), columns=columns)
         uri = registry.log_model(outcome.fitted.booster, description, example)
         described = registry.promote(
             client, settings.home.bundles, alias, description, outcome.fitted.booster, uri, tags

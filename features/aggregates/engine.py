@@ -13,17 +13,23 @@ from features.aggregates.rows import LAYOUTS, Row, blank
 from features.ids import NOTHING, digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from features.events.occurrences import Occurrence
 
 TOTAL_ID = digest(TOTAL)
 
 
 class _Touch(msgspec.Struct, frozen=True):
-    """One aggregate that an event of some name updates: its place in the row, and the event's group."""
+    """One aggregate that an event of some name updates: what its declaration says, at hand."""
 
     at: int
-    aggregate: Aggregate
-    part: int
+    """Its place in the row."""
+    update: Callable[..., None]
+    part: int | None
+    """The event's group; None for keyed kinds, which take keys instead."""
+    key: str | None
+    value: str
 
 
 def _touches(aggregates: tuple[Aggregate, ...]) -> dict[str, tuple[_Touch, ...]]:
@@ -31,7 +37,7 @@ def _touches(aggregates: tuple[Aggregate, ...]) -> dict[str, tuple[_Touch, ...]]
     named = {name for aggregate in aggregates for group in aggregate.events for name in group}
     return {
         name: tuple(
-            _Touch(at, aggregate, part)
+            _touch(at, aggregate, part)
             for at, aggregate in enumerate(aggregates)
             for part, group in enumerate(aggregate.events)
             if name in group or ANY in group
@@ -40,46 +46,49 @@ def _touches(aggregates: tuple[Aggregate, ...]) -> dict[str, tuple[_Touch, ...]]
     }
 
 
+def _touch(at: int, aggregate: Aggregate, part: int) -> _Touch:
+    kind = aggregate.kind
+    return _Touch(at, kind.update, None if isinstance(kind, KeyedKind) else part, aggregate.key, aggregate.value)
+
+
 _TOUCHES = {view: _touches(aggregates) for view, aggregates in VIEWS.items()}
 _LAST_SEEN = {
     aggregate.events: at
     for at, aggregate in enumerate(VIEWS["customer"])
     if isinstance(aggregate.kind, Last) and aggregate.value == "candidate"
 }
-"""Where a customer's row keeps the last candidate of a group of events: what a transition starts from."""
+_FOLLOWED = {
+    name: tuple((touch, _LAST_SEEN[VIEWS["successors"][touch.at].events]) for touch in touches)
+    for name, touches in _TOUCHES["successors"].items()
+}
+"""Event name -> what it updates, and where a customer's row keeps the last candidate of such events: what preceded."""
 
 
 def advance_customer(row: Row, occurrence: Occurrence) -> None:
     """Update a customer's states by one event, in place."""
     touches = _TOUCHES["customer"]
-    items, time = occurrence.items, occurrence.time
-    ids = tuple(item.id for item in items)
-    categories = tuple(item.category for item in items if item.category != NOTHING)
+    items, time, states = occurrence.items, occurrence.time, row.states
+    ids = tuple([item.id for item in items])
+    categories = tuple([item.category for item in items if item.category != NOTHING])
+    keys: tuple[int, ...]
     for touch in touches.get(occurrence.name, touches[ANY]):
-        aggregate = touch.aggregate
-        keys = ids if aggregate.key == "candidate" else categories if aggregate.key == "category" else ()
-        if aggregate.key is not None and not keys:
-            continue
-        if aggregate.value == "one":
+        keys = ()
+        if touch.key is not None:
+            keys = ids if touch.key == "candidate" else categories
+            if not keys:
+                continue
+        if touch.value == "one":
             amount = 1.0
-        elif aggregate.value == "revenue":
+        elif touch.value == "revenue":
             amount = occurrence.revenue
-        elif aggregate.value == "items":
+        elif touch.value == "items":
             amount = float(len(items))
         else:
-            remembered = ids if aggregate.value == "candidate" else categories
+            remembered = ids if touch.value == "candidate" else categories
             if not remembered:
                 continue
             amount = float(remembered[-1])
-        _update(touch, row, time, amount, keys)
-
-
-def _update(touch: _Touch, row: Row, time: float, amount: float, keys: tuple[int, ...]) -> None:
-    kind = touch.aggregate.kind
-    if isinstance(kind, KeyedKind):
-        kind.update(row.states[touch.at], time, amount, keys)  # type: ignore[arg-type]  # a state is of its kind
-    else:
-        kind.update(row.states[touch.at], time, amount, touch.part)  # type: ignore[arg-type]  # as above
+        touch.update(states[touch.at], time, amount, keys if touch.part is None else touch.part)
 
 
 class Candidates(msgspec.Struct):
@@ -105,23 +114,24 @@ def advance_candidates(
     """
     changed: list[tuple[str, int]] = []
     touches = _TOUCHES["candidate"]
-    touched = touches.get(occurrence.name, touches[ANY])
+    touched, time = touches.get(occurrence.name, touches[ANY]), occurrence.time
     named = [(item.id, item.text) for item in occurrence.items]
     for key, text in [*named, (TOTAL_ID, TOTAL)]:
         row = candidates.row("candidate", key, text)
+        states = row.states
         for touch in touched:
-            _update(touch, row, occurrence.time, 1.0, ())
+            touch.update(states[touch.at], time, 1.0, touch.part)
         row.applied = arrival
         changed.append(("candidate", key))
-    for touch in _TOUCHES["successors"].get(occurrence.name, ()):
-        last = customer.states[_LAST_SEEN[touch.aggregate.events]]
+    for touch, last_at in _FOLLOWED.get(occurrence.name, ()):
+        last = customer.states[last_at]
         before = int(last[0])  # type: ignore[index]  # the state of a Last is a list
-        after = tuple(key for key, _ in named if key != before)
+        after = tuple([key for key, _ in named if key != before])
         known = candidates.candidate.get(before)
         if known is None or not after:
             continue
         row = candidates.row("successors", before, known.text)
-        _update(touch, row, occurrence.time, 1.0, after)
+        touch.update(row.states[touch.at], time, 1.0, after)
         row.applied = arrival
         changed.append(("successors", before))
     return changed

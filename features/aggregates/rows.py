@@ -40,6 +40,8 @@ class Layout(msgspec.Struct, frozen=True):
     aggregates: tuple[Aggregate, ...]
     version: str
     """Digest of the declarations: part of the stored fields' names, so that stale states are never misread."""
+    shape: tuple[tuple[int, int | None], ...]
+    """For each aggregate its own floats, and the columns of a keyed one."""
 
     @property
     def numbers(self) -> str:
@@ -52,7 +54,9 @@ class Layout(msgspec.Struct, frozen=True):
 
 def lay_out(view: str, aggregates: tuple[Aggregate, ...]) -> Layout:
     described = repr((PACKING, [(a.name, a.events, a.kind, a.value, a.key) for a in aggregates]))
-    return Layout(view, aggregates, hashlib.blake2b(described.encode(), digest_size=4).hexdigest())
+    kinds = [aggregate.kind for aggregate in aggregates]
+    shape = tuple((kind.slots, kind.columns if isinstance(kind, KeyedKind) else None) for kind in kinds)
+    return Layout(view, aggregates, hashlib.blake2b(described.encode(), digest_size=4).hexdigest(), shape)
 
 
 LAYOUTS: dict[str, Layout] = {view: lay_out(view, aggregates) for view, aggregates in VIEWS.items()}
@@ -70,38 +74,37 @@ def pack(row: Row) -> tuple[list[float], list[int]]:
     ids: list[int] = []
     columns: list[float] = []
     for state in row.states:
-        if not isinstance(state, Table):
+        if isinstance(state, list):
             numbers += state
             continue
         numbers += state.head
-        keys = sorted(state.rows)
+        keys, values = state.packed or state.pack()
         counts.append(len(keys))
         ids += keys
-        for column in zip(*[state.rows[key] for key in keys], strict=True):
-            columns += column
+        columns += values
     return numbers + columns, counts + ids
 
 
 def unpack(layout: Layout, text: str, applied: int, numbers: Sequence[float], ids: Sequence[int]) -> Row:
     """The row of packed lists. Raises ValueError if they do not follow the layout."""
-    kinds = [aggregate.kind for aggregate in layout.aggregates]
-    tables = sum(isinstance(kind, KeyedKind) for kind in kinds)
-    head, at, key_at = 0, sum(kind.slots for kind in kinds), tables
+    tables = sum(columns is not None for _, columns in layout.shape)
+    head, at, key_at = 0, sum(slots for slots, _ in layout.shape), tables
     counts = iter(ids[:tables])
     states: list[State] = []
     try:
-        for kind in kinds:
-            slots = list(numbers[head : head + kind.slots])
-            head += kind.slots
-            if not isinstance(kind, KeyedKind):
-                states.append(slots)
-                continue
-            count = next(counts)
-            keys = ids[key_at : key_at + count]
-            key_at += count
-            columns = [numbers[at + c * count : at + (c + 1) * count] for c in range(kind.columns)]
-            at += kind.columns * count
-            states.append(Table(slots, dict(zip(keys, map(list, zip(*columns, strict=True)), strict=True))))
+        for slots, width in layout.shape:
+            own = list(numbers[head : head + slots])
+            head += slots
+            if width is None:
+                states.append(own)
+            elif count := next(counts):
+                keys = ids[key_at : key_at + count]
+                columns = [numbers[start : start + count] for start in range(at, at + width * count, count)]
+                key_at += count
+                at += width * count
+                states.append(Table(own, dict(zip(keys, map(list, zip(*columns, strict=True)), strict=True))))
+            else:
+                states.append(Table(own, {}))
     except (StopIteration, ValueError) as error:
         raise ValueError(f"{layout.view} of {text!r}: packed lists are too short for the layout") from error
     if at != len(numbers) or key_at != len(ids):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -70,10 +69,16 @@ def choose(
     (known, total) = connection.execute(
         "SELECT (SELECT count(*) FROM events SEMI JOIN there USING (message_id)), (SELECT count(*) FROM fresh)"
     ).fetchall()[0]
-    batches = []
+    batches, bad = [], []
     for batch in _render(connection):
-        batches.append(_refuse_numbers(connection, batch))
+        refused = _unwritable(batch)
+        bad += batch["message_id"].filter(refused).to_pylist()
+        batches.append(batch.filter(pc.invert(refused)))
         progress(sum(len(done) for done in batches), total)
+    if bad:
+        connection.register("bad", pa.table({"message_id": bad}))
+        reject(connection, NO_JSON, "SELECT key FROM events SEMI JOIN bad USING (message_id)")
+        connection.unregister("bad")
     events = pa.Table.from_batches(batches, archive.SCHEMA) if batches else archive.SCHEMA.empty_table()
     connection.unregister("archived")
     return Fresh(events, known, shift)
@@ -136,23 +141,10 @@ def _render(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
         yield batch.cast(archive.SCHEMA)
 
 
-def _refuse_numbers(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Without the events that hold a NaN or Infinity somewhere inside: DuckDB writes them, and JSON has none."""
-    suspected = pc.match_substring_regex(batch["payload"].cast(pa.string()), "NaN|Infinity").to_numpy(
-        zero_copy_only=False
-    )
-    bad = [
-        (at, batch["message_id"][at].as_py())
-        for at in np.flatnonzero(suspected)
-        if not _is_event(batch["payload"][at].as_py())
-    ]
-    if not bad:
-        return batch
-    connection.register("bad", pa.table({"message_id": [message_id for _, message_id in bad]}))
-    reject(connection, NO_JSON, "SELECT key FROM events SEMI JOIN bad USING (message_id)")
-    connection.unregister("bad")
-    good = pa.array([at not in {at for at, _ in bad} for at in range(len(batch))])
-    return batch.filter(good)
+def _unwritable(batch: pa.RecordBatch) -> pa.BooleanArray:
+    """Which events hold a NaN or Infinity somewhere inside: DuckDB writes them, and JSON has none."""
+    suspected = pc.match_substring_regex(batch["payload"].cast(pa.string()), "NaN|Infinity").to_pylist()
+    return pa.array([suspect and not _is_event(batch["payload"][at].as_py()) for at, suspect in enumerate(suspected)])
 
 
 def _is_event(payload: bytes) -> bool:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from features.imports.mapping import Candidates
 
-SEEN = "seen"
-"""When a candidate's values were read from: the time of its latest row, unshifted."""
+SEEN, ROWS = "seen", "rows"
+"""What the event keeps of a candidate for later imports: the time of its latest row (unshifted), and its rows."""
 Candidate = dict[str, Any]
 ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Not printable in YAML, or a line's end."""
 
 
 def collect(connection: duckdb.DuckDBPyConnection, mapping: Candidates) -> list[Candidate]:
-    """The candidates, most seen first, each with the latest value known of every field."""
+    """The candidates, each with the latest value known of every field."""
     fields = [name for name in ("title", "category", "price", "value") if getattr(mapping, name) is not None]
     usable = {"price": "AND isfinite(item_price) AND item_price >= 0", "value": "AND isfinite(item_value)"}
     latest = "".join(
@@ -35,34 +35,37 @@ def collect(connection: duckdb.DuckDBPyConnection, mapping: Candidates) -> list[
     )
     rows = connection.execute(
         f"""
-        SELECT item_id, max(time){latest} FROM accepted WHERE length(item_id) <= 256
-        GROUP BY item_id ORDER BY count(*) DESC, item_id
+        SELECT item_id, max(time), count(*){latest} FROM accepted WHERE length(item_id) <= 256 GROUP BY item_id
         """  # noqa: S608  # names from the list above
     ).fetchall()
     return [
         {"id": text, "kind": mapping.kind}
         | {name: value for name, value in zip(fields, values, strict=True) if value is not None}
-        | {SEEN: seen}
-        for text, seen, *values in rows
+        | {SEEN: seen, ROWS: count}
+        for text, seen, count, *values in rows
     ]
 
 
 def merge(earlier: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
-    """What was found, then what only earlier imports knew; of a candidate in both, the one seen later."""
-    known = {candidate["id"]: candidate for candidate in earlier}
-    merged = [
-        before if (before := known.pop(candidate["id"], None)) and before[SEEN] > candidate[SEEN] else candidate
-        for candidate in found
-    ]
-    return [*merged, *known.values()]
+    """Of a candidate in both, what was seen later; most rows (of any one import) first, in whatever order they came."""
+    merged = {candidate["id"]: candidate for candidate in earlier}
+    for candidate in found:
+        before = merged.get(candidate["id"], candidate)
+        latest = before if before[SEEN] > candidate[SEEN] else candidate
+        merged[candidate["id"]] = latest | {ROWS: max(before[ROWS], candidate[ROWS])}
+    return sorted(merged.values(), key=lambda candidate: (-candidate[ROWS], candidate["id"]))
 
 
 def publish(candidates: Sequence[Candidate], number: int) -> CatalogPublished:
     """The event by which attributes join imported history: the first at its very beginning, later ones behind it."""
-    ordered = sorted(candidates, key=lambda candidate: str(candidate["id"]))
-    version = hashlib.blake2b(msgspec.json.encode(ordered), digest_size=8).hexdigest()
+    version = hashlib.blake2b(msgspec.json.encode(candidates), digest_size=8).hexdigest()
     return CatalogPublished(
-        message_id=f"catalog-{version}", customer="", time=number, received=number, version=version, candidates=ordered
+        message_id=f"catalog-{version}",
+        customer="",
+        time=number,
+        received=number,
+        version=version,
+        candidates=list(candidates),
     )
 
 
@@ -82,7 +85,7 @@ def write_document(candidates: Sequence[Candidate], mapping: Candidates, time_zo
         "candidates:",
     ]
     for candidate in candidates:
-        members = [f"{name}: {_scalar(value)}" for name, value in candidate.items() if name != SEEN]
+        members = [f"{name}: {_scalar(value)}" for name, value in candidate.items() if name not in (SEEN, ROWS)]
         lines.append(f"  - {{{', '.join(members)}}}")
     return "\n".join([*lines, ""])
 

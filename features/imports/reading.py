@@ -119,14 +119,18 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, number: int, source: Source
     # DuckDB's `line` counts records, the header as 1; the rows it passed over are put back into our count.
     connection.execute(
         f"""
-        CREATE TEMP TABLE passed AS SELECT line - 1 AS record, first(error_type ORDER BY column_idx) AS kind,
-            first(trim(csv_line, chr(10) || chr(13))) AS "text", row_number() OVER (ORDER BY line - 1) AS nth
-        FROM reject_errors GROUP BY ALL;
+        CREATE TEMP TABLE passed AS SELECT *, row_number() OVER (ORDER BY record) AS nth FROM (
+            SELECT line - 1 AS record, first(error_type ORDER BY column_idx) AS kind,
+                first(trim(csv_line, chr(10) || chr(13))) AS "text"
+            FROM reject_errors GROUP BY ALL
+        );
         INSERT INTO unreadable SELECT {number}, record, 'unreadable: ' || lower(kind::VARCHAR), "text" FROM passed;
         CREATE TABLE file{number} AS
         SELECT {number} AS "#file", "#row" + coalesce(nth, 0) AS "#row",
             md5(to_json({_content(header)})::VARCHAR) AS "#hash", read{number}.* EXCLUDE ("#row")
-        FROM read{number} ASOF LEFT JOIN passed ON read{number}."#row" > passed.record - passed.nth;
+        FROM read{number} ASOF LEFT JOIN (
+            SELECT record - nth AS before, max(nth) AS nth FROM passed GROUP BY ALL
+        ) AS gaps ON read{number}."#row" > gaps.before;
         DROP TABLE read{number}; DROP TABLE passed; DELETE FROM reject_errors; DELETE FROM reject_scans;
         """  # noqa: S608  # as above
     )
@@ -135,7 +139,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, number: int, source: Source
 def _header(source: Source, mapping: Mapping) -> tuple[list[str], str]:
     opener = gzip.open if source.path.name.endswith(".gz") else open
     encoding = "utf-8-sig" if mapping.encoding == "utf-8" else mapping.encoding
-    with opener(source.path, "rt", encoding=encoding, newline="") as file:
+    with opener(source.path, "rt", encoding=encoding, errors="replace", newline="") as file:
         line = file.readline()
         if not line.strip():
             raise SourceError(f"{source.path}: the first line is empty; the names of the columns are expected there")

@@ -22,6 +22,8 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[2]
 ASOF = "features.offline.AsofOfflineStore"
 STOCK = "duckdb"
+REPEATS = 3
+"""Joins of the fast store: a virtual machine may take seconds to hand out its first gigabyte, which is not the join's."""
 FEATURES = {"numbers": 15, "affinities": 14, "applied": 1}
 """Thirty values a row: two lists of doubles and one integer."""
 
@@ -110,20 +112,21 @@ def measure(store_type: str, folder: Path) -> dict[str, float]:
     labels: Any = parquet.read_table(folder / "labels.parquet")
     if store_type == STOCK:
         labels = labels.to_pandas()  # stock takes nothing else
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, processor = time.perf_counter(), time.process_time()
-    joined = store.get_historical_features(labels, [f"states:{name}" for name in types]).to_arrow()
-    seconds, used = time.perf_counter() - start, time.process_time() - processor
+    before = peak()
+    seconds = []
+    for _ in range(1 if store_type == STOCK else REPEATS):
+        joined = None  # the last answer's memory is free again before the next
+        start = time.perf_counter()
+        joined = store.get_historical_features(labels, [f"states:{name}" for name in types]).to_arrow()
+        seconds.append(time.perf_counter() - start)
+    matched = joined.num_rows - joined["applied"].null_count
+    figures = {"rows": joined.num_rows, "matched": matched, "first": seconds[0], "best": min(seconds)}
+    return figures | {"peak_gb": peak(), "before_gb": before}
+
+
+def peak() -> float:
     scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "rows": joined.num_rows,
-        "matched": joined.num_rows - joined["applied"].null_count,
-        "seconds": seconds,
-        "cpu_seconds": used,
-        "peak_gb": peak * scale / 1e9,
-        "before_gb": before * scale / 1e9,
-    }
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
 
 def run(*arguments: str) -> dict[str, Any]:
@@ -146,16 +149,16 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "store", "labels", "with a row", "seconds", "CPU seconds", "peak GB", "before")
+    table = Table("case", "store", "labels", "with a row", "first, s", "best, s", "peak GB", "before")
     for case, by_store in figures.items():
         for store_type, figure in by_store.items():
             counts = (f"{figure['rows']:,}", f"{figure['matched']:,}")
-            amounts = (f"{figure[name]:.2f}" for name in ("seconds", "cpu_seconds", "peak_gb", "before_gb"))
+            amounts = (f"{figure[name]:.2f}" for name in ("first", "best", "peak_gb", "before_gb"))
             table.add_row(case, store_type.rsplit(".", 1)[-1], *counts, *amounts)
     console = Console()
     console.print(table)
     stock, ours = figures[GRID.name][STOCK], figures[GRID.name][ASOF]
-    speed, memory = stock["seconds"] / ours["seconds"], stock["peak_gb"] / ours["peak_gb"]
+    speed, memory = stock["first"] / ours["first"], stock["peak_gb"] / ours["peak_gb"]
     console.print(f"grid: {speed:.0f} times faster than stock, in 1/{memory:.1f} of its memory")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from array import array
 from typing import TYPE_CHECKING
 
-import msgspec
 from pyarrow import parquet
 from redis import Redis
 
 from features import archive, snapshots, stream
-from features.aggregates.rows import LAYOUTS, Row, unpack
+from features.aggregates.rows import LAYOUTS, Row, pack, unpack
 from features.events.schema import Event, decode, encode
 from features.ids import digest
 from features.replay import read_entries
@@ -127,7 +127,8 @@ class Deployment:
 
 def content(row: Row) -> tuple[object, ...]:
     """A row's states, comparable to the bit."""
-    return row.text, row.applied, msgspec.json.encode(row.states)
+    numbers, ids = pack(row)
+    return row.text, row.applied, array("d", numbers).tobytes(), ids
 
 
 def candidates_at(home: Home, time: int) -> dict[tuple[str, int], tuple[object, ...]]:

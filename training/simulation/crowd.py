@@ -61,7 +61,10 @@ async def play(
     visitors: int,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Play the bookings, `visitors` at a time; `seen` (customers x offers) and `ledger` are updated, `advance` is called after every page."""
+    """Play the bookings, `visitors` at a time; `seen` (customers x offers) and `ledger` are updated.
+
+    `advance` is called after every page. Raises ServiceError when the service fails.
+    """
     waiting = iter(bookings)
 
     async def attend() -> None:
