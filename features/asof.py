@@ -109,6 +109,7 @@ def read(source: Source, rows: NDArray[np.int64]) -> list[pa.ChunkedArray]:
             kept.append(batch.column(0).filter(pa.array(wanted[start : start + len(batch)])))
             start += len(batch)
         values = pa.concat_arrays(kept)
+        kept.clear()
         columns.append(pa.chunked_array([values.take(chunk) for chunk in chunks]))
     return columns
 

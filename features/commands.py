@@ -34,8 +34,10 @@ def import_(
     """
     from features import embedded, history
     from features.imports import importing, report
+    from features.imports import mapping as mappings
 
     settings = _settings(home)
+    mappings.read(mapping)  # what is wrong with it is said before anything is started
     with embedded.reach(settings) as redis_url, report.follow() as follow:
         began = time.monotonic()
         now = int(time.time() * MICROSECONDS)

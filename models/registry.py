@@ -110,7 +110,7 @@ def promote(
         if not fresh:
             raise RegistryError(f"{folder} holds a model of another registry: move it away, then train again")
         bundle.save(folder, described, booster.model_to_string())
-        bundle.load(folder)
+        described = bundle.load(folder).description
         client.set_registered_model_alias(name, alias, version)
         bundle.write_alias(bundles, name, alias, version)
     except BaseException:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from training.simulation.summary import Result
 
 FOLDER = Path(".kairos-demo")
-EXPLORING, COMPARING = 3000, 1500
+EXPLORING, COMPARING = 2500, 1250
 """Visits, of four pages each."""
 INTRODUCTION = (
     "A shop with {offers} offers and {customers:,} customers, all [bold]simulated[/]: tastes are drawn at random, "

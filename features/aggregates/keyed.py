@@ -31,8 +31,10 @@ class Table(msgspec.Struct, eq=False):
     def pack(self) -> tuple[list[int], list[float]]:
         if self.packed is None:
             keys = sorted(self.rows)
-            columns = zip(*[self.rows[key] for key in keys], strict=True)
-            self.packed = keys, [value for column in columns for value in column]
+            values: list[float] = []
+            for column in zip(*[self.rows[key] for key in keys], strict=True):
+                values += column
+            self.packed = keys, values
         return self.packed
 
 

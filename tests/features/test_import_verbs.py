@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_a_refused_mapping_is_said_without_a_traceback_and_changes_nothing(home:
     (tmp_path / "orders.yaml").write_text(ORDERS.replace("group:", "grop:"))
     answer = kairos(home, "import", write(tmp_path / "a.csv", views("a")), "--mapping", tmp_path / "orders.yaml")
     assert answer.returncode == 1
-    assert "orders.yaml:7:" in answer.stderr
+    assert re.search(r"orders\.yaml:\d+:\d+: grop", answer.stderr)
     assert "Traceback" not in answer.stderr
     assert archive.files(home.events) == []
 
