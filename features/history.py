@@ -53,7 +53,9 @@ class _Table:
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         self._folder, self._layout = folder, layout
-        self._keyed = any(isinstance(aggregate.kind, KeyedKind) for aggregate in layout.aggregates)
+        kinds = [aggregate.kind for aggregate in layout.aggregates]
+        self._keyed = any(isinstance(kind, KeyedKind) for kind in kinds)
+        self._slots = sum(kind.slots for kind in kinds)
         folder.mkdir(parents=True)
         self._files = 0
         self.rows = 0
@@ -65,19 +67,25 @@ class _Table:
         self._numbers, self._ids = array("d"), array("q")
         self._number_ends, self._id_ends = array("i", [0]), array("i", [0])
 
-    def add(self, row: Row, stamp: int) -> None:
+    def add(self, rows: list[Row], stamp: int) -> None:
+        """Add states as of one instant."""
+        self._entities += [row.text for row in rows]
+        self._stamps.fromlist([stamp] * len(rows))
+        self._applied.fromlist([row.applied for row in rows])
         if self._keyed:
-            numbers, ids = pack(row)
-            self._ids.fromlist(ids)
+            for row in rows:
+                numbers, ids = pack(row)
+                self._numbers.fromlist(numbers)
+                self._ids.fromlist(ids)
+                self._number_ends.append(len(self._numbers))
+                self._id_ends.append(len(self._ids))
         else:  # most rows of a history are those of candidates, and pack to their states one after another
-            numbers = list(chain.from_iterable(row.states))  # type: ignore[arg-type]  # there are only lists
-        self._numbers.fromlist(numbers)
-        self._entities.append(row.text)
-        self._stamps.append(stamp)
-        self._applied.append(row.applied)
-        self._number_ends.append(len(self._numbers))
-        self._id_ends.append(len(self._ids))
-        self.rows += 1
+            states = chain.from_iterable(row.states for row in rows)
+            self._numbers.fromlist(list(chain.from_iterable(states)))  # type: ignore[arg-type]  # there are only lists
+            at = self._number_ends[-1]
+            self._number_ends.extend(range(at + self._slots, len(self._numbers) + 1, self._slots))
+            self._id_ends.extend([0] * len(rows))
+        self.rows += len(rows)
         if len(self._entities) >= ROWS_A_FILE or len(self._numbers) >= LISTS_A_FILE:
             self.flush()
 
@@ -170,8 +178,9 @@ def _replay(
 ) -> None:
     at = dict.fromkeys(events, 0)
     rebuilt.candidates = {partition: Candidates() for partition in sorted(events)}
-    states = {"candidate": [part.candidate for part in rebuilt.candidates.values()]}
-    states["successors"] = [part.successors for part in rebuilt.candidates.values()]
+    states = {
+        view: [getattr(part, view) for part in rebuilt.candidates.values()] for view in ("candidate", "successors")
+    }
     done = 0
     markers = _markers(events)
     # What no snapshot has held yet is in the states, and in a last one: behind every event and every marker.
@@ -185,9 +194,9 @@ def _replay(
                 changed.update(_advance(partition, *part[at[partition]], tables["customer"], rebuilt))
                 at[partition] += 1
             done += at[partition] - start
-        for view, candidate in sorted(changed):
-            parts = [rows[candidate] for rows in states[view] if candidate in rows]
-            tables[view].add(reduce(partial(merge, LAYOUTS[view]), parts), time)
+        for view, partitions in states.items():
+            keys = sorted(key for of, key in changed if of == view)
+            tables[view].add(_merge(LAYOUTS[view], partitions, keys), time)
         progress(done, rebuilt.events)
     rebuilt.cursors = {partition: part[-1][0] for partition, part in events.items()}
 
@@ -203,8 +212,15 @@ def _advance(partition: int, arrival: int, event: Event, table: _Table, rebuilt:
     advance_customer(row, occurrence)
     # Later than the row before, also where imported and live history of a customer overlap.
     row.applied = max(arrival, row.applied + 1)
-    table.add(row, row.applied)
+    table.add([row], row.applied)
     return changed
+
+
+def _merge(layout: Layout, partitions: list[dict[int, Row]], keys: list[int]) -> list[Row]:
+    """The rows of `keys`, each merged over the partitions that have it."""
+    if len(partitions) == 1:
+        return [partitions[0][key] for key in keys]
+    return [reduce(partial(merge, layout), [rows[key] for rows in partitions if key in rows]) for key in keys]
 
 
 def _write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) -> None:

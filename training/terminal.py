@@ -114,7 +114,7 @@ def tabulate_differences(comparison: Comparison) -> Table:
         title_justify="left", title_style="bold", header_style="bold", pad_edge=False,
     )  # fmt: skip
     columns = [name for name in COMPARED if name in comparison.model.metrics]
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=16)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for baseline in comparison.baselines:
@@ -133,7 +133,8 @@ def _difference(metric: str, interval: Interval | None) -> str:
     if interval is None or math.isnan(interval.low):
         return "-"
     digits = _digits(metric)
-    text = f"{interval.value:+.{digits}f} ({interval.low:+.{digits}f}, {interval.high:+.{digits}f})"
+    # In two lines: three intervals beside a name are wider than a terminal.
+    text = f"{interval.value:+.{digits}f}\n{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
     sign = 1 if metric in HIGHER else -1
     if min(sign * interval.low, sign * interval.high) > 0:
         return f"[green]{text}[/]"

@@ -37,10 +37,10 @@ def _event(chance: random.Random, number: int, arrival: int, late: float) -> Eve
     if draw < 0.1:
         return Identify(**common, traits={"email": "x@example.org"})
     if draw < 0.5:
-        product = chance.choice(list(PRODUCTS))
-        return Track(
-            **common, event="Product Viewed", properties={"product_id": product, "category": PRODUCTS[product]}
-        )
+        viewed = chance.sample(list(PRODUCTS), k=1 + (chance.random() < 0.2))
+        lines = [{"product_id": product, "category": PRODUCTS[product]} for product in viewed]
+        properties = lines[0] if len(lines) == 1 else {"products": lines}
+        return Track(**common, event="Product Viewed", properties=properties)
     if draw < 0.6:
         return Track(**common, event="Product Added", properties={"product_id": chance.choice(list(PRODUCTS))})
     if draw < 0.75:

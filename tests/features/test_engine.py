@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.aggregates import declared
+from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, blank, lay_out, merge, pack, unpack
+from features.events.occurrences import read
 from features.ids import digest
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, SECOND, behave
 from tests.features.oracle import Oracle, advance, approximately, close
@@ -21,10 +23,12 @@ END = 1_760_000_000 * SECOND
 
 seeds = st.integers(0, 1 << 30)
 sizes = st.integers(0, 60)
+# Also such that events stand in the last hop of the window of a day.
+latencies = st.sampled_from([0.0, 60.0, 84_600.0, 86_400.0, 88_200.0, 86_400.0 * 3])
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, size=sizes, later=st.sampled_from([0.0, 60.0, 86_400.0 * 3]))
+@given(seed=seeds, size=sizes, later=latencies)
 def test_every_feature_of_a_customer_equals_the_naive_oracles(seed: int, size: int, later: float) -> None:
     events, now = behave(seed, size, END), END / 1e6 + later
     customers, _ = advance(events)
@@ -38,7 +42,7 @@ def test_every_feature_of_a_customer_equals_the_naive_oracles(seed: int, size: i
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=seeds, size=sizes, later=st.sampled_from([0.0, 60.0, 86_400.0 * 3]))
+@given(seed=seeds, size=sizes, later=latencies)
 def test_every_feature_of_a_candidate_and_of_what_followed_it_equals_the_naive_oracles(
     seed: int, size: int, later: float
 ) -> None:
@@ -68,6 +72,16 @@ def test_a_row_comes_back_from_its_packed_lists_as_it_was(seed: int, size: int) 
         opened = unpack(LAYOUTS[view], row.text, row.applied, numbers, ids)
         assert opened == row
         assert pack(opened) == (numbers, ids)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_packing_a_row_between_events_changes_nothing(seed: int, size: int) -> None:
+    row, undisturbed = (blank(LAYOUTS["customer"], "ann") for _ in range(2))
+    for seen in filter(None, map(read, behave(seed, size, END))):
+        advance_customer(row, seen)
+        advance_customer(undisturbed, seen)
+        assert unpack(LAYOUTS["customer"], "ann", 0, *pack(row)) == undisturbed
 
 
 @pytest.mark.parametrize(("more_numbers", "more_ids"), [(-1, 0), (1, 0), (0, -1), (0, 1)])
