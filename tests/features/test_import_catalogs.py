@@ -82,7 +82,7 @@ def test_a_catalog_that_was_edited_stays_and_the_new_one_comes_beside_it(home: H
     summary = run(home, ORDERS, write(tmp_path / "b.csv", orders(("02", "b", 1.0))))
     assert home.catalog.read_text() == edited
     assert summary.catalog == home.root / "catalog.imported.yaml"
-    assert [candidate["id"] for candidate in yaml.safe_load(summary.catalog.read_text())["candidates"]] == ["b", "a"]
+    assert [candidate["id"] for candidate in yaml.safe_load(summary.catalog.read_text())["candidates"]] == ["a", "b"]
 
 
 def test_an_untouched_catalog_of_our_own_is_replaced(home: Home, tmp_path: Path) -> None:
