@@ -151,12 +151,11 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "store", "labels", "with a row", "first, s", "best, s", "CPU, s", "peak GB", "before")
+    table = Table("case", "store", "labels", "first, s", "best, s", "CPU, s", "peak GB", "before")
     for case, by_store in figures.items():
         for store_type, figure in by_store.items():
-            counts = (f"{figure['rows']:,}", f"{figure['matched']:,}")
             amounts = (f"{figure[name]:.2f}" for name in ("first", "best", "processor", "peak_gb", "before_gb"))
-            table.add_row(case, store_type.rsplit(".", 1)[-1], *counts, *amounts)
+            table.add_row(case, "stock" if store_type == STOCK else "ours", f"{figure['rows']:,}", *amounts)
     console = Console()
     console.print(table)
     stock, ours = figures[GRID.name][STOCK], figures[GRID.name][ASOF]

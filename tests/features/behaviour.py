@@ -38,8 +38,8 @@ def _event(chance: random.Random, number: int, arrival: int, late: float) -> Eve
         return Identify(**common, traits={"email": "x@example.org"})
     if draw < 0.5:
         viewed = chance.sample(list(PRODUCTS), k=1 + (chance.random() < 0.2))
-        lines = [{"product_id": product, "category": PRODUCTS[product]} for product in viewed]
-        properties = lines[0] if len(lines) == 1 else {"products": lines}
+        views = [{"product_id": product, "category": PRODUCTS[product]} for product in viewed]
+        properties: dict[str, Any] = {"products": views} if len(views) > 1 else {**views[0]}
         return Track(**common, event="Product Viewed", properties=properties)
     if draw < 0.6:
         return Track(**common, event="Product Added", properties={"product_id": chance.choice(list(PRODUCTS))})

@@ -168,6 +168,7 @@ def test_imported_history_and_live_events_make_one_history(deployment: Deploymen
     past = [
         msgspec.structs.replace(event, message_id=f"i-{event.message_id}") for event in behave(1, 80, now() - 9 * DAY)
     ]
+    past.sort(key=lambda event: event.time)  # which is when they arrived
     import_events(deployment.home, past)
     first = behave(2, 40, now())
     deployment.append(first)
