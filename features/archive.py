@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.events.schema import Event, Track, encode
+from features.events.schema import Event, Skimmed, Track, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One archived event: its arrival in microseconds, the event, and its bytes."""
 
     arrival: int
-    event: Event
+    event: Event | Skimmed
     payload: bytes
 
 

@@ -64,6 +64,7 @@ def catch_up(settings: Settings, redis: Redis, store: OnlineStore, lease: Lease)
         while entries := read_entries(redis, partition):
             lease.check()
             processor.process(partition, entries, lease.check)
+            processor.mark([partition], lease.check)
         lease.check()
         processor.flush(partition)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from features.connection import Script
 from features.ids import fingerprint
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ REPLAY = "kairos:replay"
 
 # KEYS: stream, last arrival, then one set of ids an hour, the current hour first.
 # ARGV: seconds a set lives, then (id or '', payload) for each event. -> arrival of each, 0 for a duplicate.
-APPEND = """
+APPEND = Script("""
 local now = redis.call('TIME')
 local arrival = tonumber(now[1]) * 1000000 + tonumber(now[2])
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
@@ -58,7 +59,7 @@ end
 redis.call('SET', KEYS[2], string.format('%.0f', last))
 if added then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
 return answers
-"""
+""")
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -95,11 +96,13 @@ def lease_key(partition: int) -> str:
     return f"kairos:{{{partition}}}:lease"
 
 
-def append_arguments(partition: int, messages: Sequence[Message], now: float) -> tuple[list[str], list[Any]]:
-    """Keys and arguments of APPEND; `now` in seconds chooses the sets of seen ids."""
+def append_arguments(
+    partition: int, messages: Sequence[Message], now: float, hours: int = DEDUPLICATED_HOURS
+) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of APPEND; `now` in seconds chooses the sets of ids that were seen in the last `hours`."""
     hour = int(now // 3600)
     keys = [events_key(partition), last_key(partition)]
-    keys += [f"kairos:{{{partition}}}:seen:{hour - back}" for back in range(DEDUPLICATED_HOURS + 1)]
+    keys += [f"kairos:{{{partition}}}:seen:{hour - back}" for back in range(hours + 1)]
     arguments: list[Any] = [(DEDUPLICATED_HOURS + 2) * 3600]
     for message in messages:
         # As 64-bit integers a set of ids stays an intset while it is small.
@@ -110,7 +113,7 @@ def append_arguments(partition: int, messages: Sequence[Message], now: float) ->
 def append(redis: Redis, partition: int, messages: Sequence[Message], now: float) -> list[int]:
     """Append events and wait for it -> the arrival of each, 0 for a duplicate. `now` as in `append_arguments`."""
     keys, arguments = append_arguments(partition, messages, now)
-    arrivals: Any = redis.eval(APPEND, len(keys), *keys, *arguments)
+    arrivals: Any = redis.eval(APPEND.text, len(keys), *keys, *arguments)
     return list(arrivals)
 
 

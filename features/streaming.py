@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,10 +18,10 @@ from features import archive, stream
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
 from features.aggregates.rows import LAYOUTS, Row, blank, pack, unpack
 from features.events.occurrences import Occurrence, read
-from features.events.schema import Event, decode
+from features.events.schema import Skimmed, skim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from redis import Redis
 
@@ -125,8 +125,8 @@ class Processor:
         """Drop cached rows: somebody else may write them now."""
         self._customers.clear()
 
-    def process(self, partition: Partition, entries: Sequence[tuple[int, bytes]], check: Any) -> None:
-        """Apply entries (arrival, bytes) in order, to features and to what waits for the archive."""
+    def process(self, partition: Partition, entries: Sequence[tuple[int, bytes]], check: Callable[[], None]) -> None:
+        """Apply entries (arrival, bytes) in order, to features and to what waits for the archive; `mark` is next."""
         events = [(arrival, event) for arrival, payload in entries if (event := self._decode(arrival, payload))]
         fresh = [(arrival, event) for arrival, event in events if arrival > partition.cursor]
         occurrences = [(arrival, event.customer, seen) for arrival, event in fresh if (seen := read(event)) is not None]
@@ -139,26 +139,30 @@ class Processor:
             self._write_candidates(partition, changed, entries[-1][0])
             check()
             self._store.write("customer", touched.values())
-            check()
         except BaseException:
             self.forget()  # what is in memory may be ahead of what is written
             raise
         partition.position = entries[-1][0]
         partition.cursor = max(partition.cursor, partition.position)
-        self._redis.set(stream.cursor_key(partition.number), partition.cursor)
         self._wait_for_archive(partition, events, entries)
         self.processed += len(entries)
 
-    def _decode(self, arrival: int, payload: bytes) -> Event | None:
+    def mark(self, partitions: Sequence[Partition], check: Callable[[], None]) -> None:
+        """Tell how far the features of these partitions are."""
+        if partitions:
+            check()
+            self._redis.mset({stream.cursor_key(partition.number): partition.cursor for partition in partitions})
+
+    def _decode(self, arrival: int, payload: bytes) -> Skimmed | None:
         try:
-            return decode(payload)
+            return skim(payload)
         except msgspec.MsgspecError as error:
             log.warning("an entry that cannot be read goes to the dead letters: %s", error)
             self._redis.xadd(DEAD_LETTERS, {"arrival": arrival, "reason": str(error), "payload": payload})
             return None
 
     def _rows(self, customers: set[str]) -> dict[str, Row]:
-        missing = sorted(customers - self._customers.keys())
+        missing = sorted(text for text in customers if text not in self._customers)
         if missing:
             known = self._store.read_rows("customer", missing)
             for text in missing:
@@ -192,22 +196,19 @@ class Processor:
                 touched[customer] = row
 
     def _write_candidates(self, partition: Partition, changed: dict[tuple[str, int], int], last: int) -> None:
-        if last <= partition.applied:
-            return
+        if not changed:
+            return  # what is passed over again after a crash changes nothing then either
         number = partition.number
         with self._redis.pipeline(transaction=True) as pipe:
-            if changed:
-                rows = {
-                    row_field(view, key): store_row(getattr(partition.candidates, view)[key]) for view, key in changed
-                }
-                pipe.hset(candidates_key(number), mapping=rows)
-                pipe.zadd(changed_key(number), {row_field(*key): arrival for key, arrival in changed.items()})
+            rows = {row_field(view, key): store_row(getattr(partition.candidates, view)[key]) for view, key in changed}
+            pipe.hset(candidates_key(number), mapping=rows)
+            pipe.zadd(changed_key(number), {row_field(*key): arrival for key, arrival in changed.items()})
             pipe.hset(candidates_key(number), "applied", str(last))
             pipe.execute()
         partition.applied = last
 
     def _wait_for_archive(
-        self, partition: Partition, events: list[tuple[int, Event]], entries: Sequence[tuple[int, bytes]]
+        self, partition: Partition, events: list[tuple[int, Skimmed]], entries: Sequence[tuple[int, bytes]]
     ) -> None:
         payloads = dict(entries)
         fresh = [archive.Entry(at, event, payloads[at]) for at, event in events if at > partition.archived]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightgbm
@@ -67,7 +68,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     gates: dict[str, Any] = {}
 
 
-class Bundle(msgspec.Struct, frozen=True):
+class Bundle(msgspec.Struct, frozen=True, dict=True):
     """A loaded model."""
 
     description: Description
@@ -78,13 +79,18 @@ class Bundle(msgspec.Struct, frozen=True):
     def label(self) -> str:
         return f"{self.description.name}/{self.description.version}"
 
+    @cached_property
+    def _knots(self) -> tuple[Floats, Floats]:
+        calibration = self.description.calibration
+        return np.array(calibration.raw), np.array(calibration.probability)
+
     def score(self, matrix: Floats) -> Floats:
         """Raw scores of (rows, features), on one thread: the request's own."""
         return np.asarray(self.booster.predict(matrix, raw_score=True, num_threads=1))
 
     def propensities(self, features: dict[str, Floats]) -> Floats:
         """Calibrated P(reward given shown) of each row."""
-        return calibrate(self.description.calibration, self.score(self.encoder.encode(features)))
+        return np.interp(self.score(self.encoder.encode(features)), *self._knots)
 
     def contributions(self, features: dict[str, Floats]) -> Floats:
         """SHAP values (rows, features + 1) of the raw score; the last column is the expected score."""

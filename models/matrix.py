@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from features.aggregates.columns import Columns, close
-from features.aggregates.derived import derive
+from features.aggregates.derived import OF_ALL, derive
 from models.signature import Codes, Signature, encode_categories
 
 if TYPE_CHECKING:
@@ -62,10 +62,8 @@ def compute(states: States, subjects: Subjects) -> dict[str, Floats]:
     features |= close(states.successors, now, owner, keys)
     rows_now = np.broadcast_to(now, owner.shape) if single else now[owner]
     features |= close(states.candidates, rows_now)
-    totals = {
-        name: np.broadcast_to(value, owner.shape) if len(value) == 1 else value[owner]
-        for name, value in close(states.totals, now if states.totals.size == len(now) else now[:1]).items()
-    }
+    closed = close(states.totals, now if states.totals.size == len(now) else now[:1])
+    totals = {name: closed[name] if closed[name].size == 1 else closed[name][owner] for name in OF_ALL}
     features |= derive(features, totals, subjects.category.astype(np.float64))
     features["candidate__price"] = subjects.price
     features["candidate__value"] = subjects.value

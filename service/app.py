@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib.metadata
 import logging
 import os
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 0.5
 SPILL_SECONDS = 1.0
+COLLECT_AFTER = (20_000, 20, 20)
+"""A request makes a few hundred objects and hardly a cycle: looking for those at Python's pace costs every request."""
 
 
 @get("/health", tags=["operation"], summary="Is the process alive")
@@ -79,6 +82,9 @@ def create(settings: Settings, redis_url: str) -> Litestar:
     async def running(_app: Litestar) -> AsyncIterator[None]:
         await live.refresh()
         await asyncio.to_thread(warm_up, live.frame, None)  # the server takes requests when this has ended
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
         tasks = [
             asyncio.create_task(_repeat(live.refresh, FOLLOW_SECONDS)),
             asyncio.create_task(_repeat(store.append_spilled, SPILL_SECONDS)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from features import archive, stream
 from features.documents import DocumentError
-from features.events.schema import CatalogPublished, SnapshotTaken, encode
+from features.events.schema import CatalogPublished, encode
 from features.leases import Lease
 from features.snapshots import Snapshotter
 from service.catalog import reading
@@ -36,7 +36,7 @@ class Publisher:
     def __init__(self, settings: Settings, redis: Redis, store: OnlineStore, owner: str) -> None:
         self._settings, self._redis, self._store = settings, redis, store
         self._lease = Lease(redis, LEASE, owner)
-        self._append: Any = redis.register_script(stream.APPEND)
+        self._append: Any = redis.register_script(stream.APPEND.text)
         self._snapshotter: Snapshotter | None = None
         self._catalog_stamp = ""
         self._due = 0.0
@@ -65,20 +65,7 @@ class Publisher:
             numbers = [archive.IMPORTED, *range(self._settings.partitions)]
             self._snapshotter = Snapshotter(self._redis, self._store, numbers)
         self._publish_catalog()
-        self._publish_snapshot(self._snapshotter)
-
-    def _publish_snapshot(self, snapshotter: Snapshotter) -> None:
-        head = snapshotter.refresh(time.time_ns() // 1000)
-        if head is not None:
-            marker = SnapshotTaken(
-                message_id=f"snapshot:{head.number}:{head.time}",
-                customer="",
-                time=head.time,
-                received=head.time,
-                number=head.number,
-                cursors=head.cursors,
-            )
-            self._send(marker.message_id, encode(marker))
+        self._snapshotter.refresh(time.time_ns() // 1000)
 
     def _publish_catalog(self) -> None:
         found = stamp(self._settings.home.catalog)

@@ -5,27 +5,27 @@ Joined first, exploded after: a customer's row is read once a query, a candidate
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from features.aggregates.columns import MOST_OWNERS, Columns, decode, decode_rows, slot_of
+from features.aggregates.columns import MOST_OWNERS, Columns, decode_rows, slot_of
 from features.aggregates.declared import TOTAL
 from features.aggregates.engine import advance_customer
-from features.aggregates.rows import LAYOUTS, Layout, blank, pack, unpack
+from features.aggregates.rows import LAYOUTS, Layout, pack, unpack
 from features.events.occurrences import read
 from features.ids import digest
 from models.matrix import States, Subjects, compute
 from training.labels import SECOND, TrainingError
+from training.stored import Stored, read_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from feast import FeatureStore
-    from numpy.typing import NDArray
 
     from features.home import Home
     from training.labels import Floats, Ints, Queries
@@ -37,32 +37,11 @@ ATTRIBUTES = ("kind", "category", "price", "value")
 TIME = pa.timestamp("us", tz="UTC")
 
 
-Number = TypeVar("Number", np.float64, np.int64)
-
-
 class Chunk(msgspec.Struct, frozen=True):
     """Features of some neighbouring rows of the queries."""
 
     rows: slice
     features: dict[str, Floats]
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """Joined rows of one view as packed lists, with where each stands; entities without a row share the blank one."""
-
-    layout: Layout
-    numbers: Floats
-    number_spans: Ints
-    """(n, 2) where each row's numbers begin and end."""
-    ids: Ints
-    id_spans: Ints
-
-    def columns(self, index: Ints | slice) -> Columns:
-        return decode(self.layout, self.numbers, self.number_spans[index, 0], self.ids, self.id_spans[index, 0])
-
-    def packed(self, at: int) -> tuple[list[float], list[int]]:
-        numbers, ids = slice(*self.number_spans[at]), slice(*self.id_spans[at])
-        return self.numbers[numbers].tolist(), self.ids[ids].tolist()
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +87,7 @@ class Source:
         ids = pa.array(queries.candidates)
         layout = LAYOUTS["candidate"]
         which, times, pair = _unique(candidate, at[owner])
-        table = self._ask("candidate", ids.take(which), times, [f"candidate:{name}" for name in _lists_of(layout)])
+        table = self._ask("candidate", ids.take(which), times, _references("candidate", layout))
         # Attributes are the catalog's, which a decision reads as of its own time.
         which, times, attribute_pair = _unique(candidate, now[owner])
         references = [f"attributes:{name}" for name in ATTRIBUTES]
@@ -117,9 +96,9 @@ class Source:
             customers=customers,
             successors=self._states("successors", pa.array(before, pa.string()), at),
             totals=self._states("candidate", pa.array([TOTAL] * len(at)), at),
-            candidates=_open(layout, table),
+            candidates=Stored.of(layout, table),
             pair=pair,
-            attributes={name: _attribute(attributes[name]) for name in ATTRIBUTES},
+            attributes={name: read_attribute(attributes[name]) for name in ATTRIBUTES},
             attribute_pair=attribute_pair,
         )
 
@@ -145,8 +124,7 @@ class Source:
     def _states(self, view: str, entities: pa.Array, at: Ints) -> Stored:
         layout = LAYOUTS[view]
         key = "customer" if view == "customer" else "candidate"
-        references = [f"{view}:{name}" for name in _lists_of(layout)]
-        return _open(layout, self._ask(key, entities, at, references))
+        return Stored.of(layout, self._ask(key, entities, at, _references(view, layout)))
 
     def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
         labels = pa.table({key: entities, "event_timestamp": pa.array(at).cast(TIME)})
@@ -165,52 +143,16 @@ def _spans(starts: Ints, most: int, most_queries: int) -> Iterator[tuple[int, in
         first = behind
 
 
+def _references(view: str, layout: Layout) -> list[str]:
+    return [f"{view}:{layout.numbers}", f"{view}:{layout.ids}"]
+
+
 def _unique(candidate: Ints, at: Ints) -> tuple[Ints, Ints, Ints]:
     """(candidate, instant) of each different pair, and the pair of each row."""
     instants, of_row = np.unique(at, return_inverse=True)
     width = int(candidate.max()) + 1
     pairs, pair = np.unique(of_row * width + candidate, return_inverse=True)
     return pairs % width, instants[pairs // width], pair
-
-
-def _lists_of(layout: Layout) -> tuple[str, str]:
-    return layout.numbers, layout.ids
-
-
-def _open(layout: Layout, table: pa.Table) -> Stored:
-    numbers, ids = pack(blank(layout, ""))
-    values, spans = _lists(table[layout.numbers], np.asarray(numbers, np.float64))
-    keys, key_spans = _lists(table[layout.ids], np.asarray(ids, np.int64))
-    return Stored(layout, values, spans, keys, key_spans)
-
-
-def _lists(column: pa.ChunkedArray, empty: NDArray[Number]) -> tuple[NDArray[Number], Ints]:
-    """A column of lists as (values, (n, 2) spans); null lists are spans of `empty`, which stands behind the rest."""
-    values: list[NDArray[Number]] = []
-    spans: list[Ints] = []
-    before = 0
-    for chunk in column.chunks:
-        offsets = chunk.offsets.to_numpy().astype(np.int64)
-        values.append(chunk.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False))
-        span = np.stack([offsets[:-1], offsets[1:]], axis=1) - offsets[0] + before
-        span[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
-        spans.append(span)
-        before += len(values[-1])
-    found = np.concatenate(spans)
-    found[found[:, 0] < 0] = before, before + len(empty)
-    return np.concatenate([*values, empty]), found
-
-
-def _attribute(column: pa.ChunkedArray) -> Floats:
-    """Numbers as they are (NaN where the catalog says nothing), texts as digests."""
-    if not pa.types.is_string(column.type):
-        plain: Floats = column.to_numpy().astype(np.float64)
-        return plain
-    encoded = column.combine_chunks().dictionary_encode()
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    digests = np.array([*(digest(text) for text in encoded.dictionary.to_pylist()), digest("")], np.float64)
-    known: Floats = digests[encoded.indices.fill_null(-1).to_numpy()]
-    return known
 
 
 def _compute(

@@ -7,30 +7,20 @@ from typing import TYPE_CHECKING, Any
 import lightgbm
 import msgspec
 import numpy as np
-import pyarrow.dataset as pads
 
-from features.aggregates.declared import VIEWS
 from models import calibration
-from models.matrix import encoder
-from models.signature import Feature, Signature, fillable
+from models.signature import Signature
 from training.labels import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from features.home import Home
     from models.bundle import Calibration
-    from training.dataset import Source
-    from training.labels import Flags, Floats, Queries
-
-    Matrix = NDArray[np.float32]
+    from training.labels import Flags, Floats
+    from training.parts import Matrix, Part
 
 THREADS, ROWS_A_THREAD = 2, 50_000
 """A function of the rows alone, not of the machine: sums differ in the last bits by the number of threads."""
-ENOUGH_ROWS = 700_000
-"""Training rows beyond which unrewarded ones are thinned out: more cost time and gain nothing that can be measured."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,98 +30,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     patience: int = 40
     """Trees without a better validation loss before training stops."""
     negatives: float | None = None
-    """Share of the unrewarded training rows that is kept, each for 1 / share of them; None: see ENOUGH_ROWS."""
+    """Share of the unrewarded training rows that is kept, each for 1 / share of them; None: what trains fast."""
     seed: int = 0
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows of one part of the split: features in the signature's order, and further columns for baselines."""
-
-    matrix: Matrix
-    rewarded: Flags
-    extra: dict[str, Floats]
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     booster: lightgbm.Booster
     signature: Signature
     calibration: Calibration
-    rows: int
-    """Training rows."""
     parameters: dict[str, Any]
     losses: dict[str, list[float]]
     """Part -> log loss by tree."""
-
-
-def describe(home: Home, queries: Queries) -> Signature:
-    """All features that can be filled. Identifiers of candidates are left out: keyed features say more with less."""
-    table = pads.dataset(home.history / "attributes", format="parquet").to_table(["category", "kind"])
-    categories = _known(table["category"].unique().to_pylist())
-    vocabularies = {
-        "candidate__category": categories,
-        "candidate__kind": _known(table["kind"].unique().to_pylist()),
-        "context__device": _known(queries.device),
-        "context__placement": _known(queries.placement),
-    }
-    vocabularies |= {
-        name: categories
-        for aggregates in VIEWS.values()
-        for aggregate in aggregates
-        if aggregate.kind.categorical and aggregate.value == "category"
-        for name in aggregate.outputs
-    }
-    features = []
-    for name, kind in fillable().items():
-        if kind == "number":
-            features.append(Feature(name))
-        elif name in vocabularies:
-            features.append(Feature(name, kind, vocabularies[name]))
-    return Signature(tuple(features))
-
-
-def _known(values: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(sorted({value for value in values if value}))
-
-
-def gather(
-    source: Source,
-    queries: Queries,
-    signature: Signature,
-    keep: Flags | None = None,
-    extra: tuple[str, ...] = (),
-    progress: Callable[[int], None] = lambda _rows: None,
-) -> Part:
-    """The rows of `queries` (those where `keep` holds) as one matrix; `progress` is told rows done."""
-    kept = np.ones(len(queries.owner), np.bool_) if keep is None else keep
-    size = int(kept.sum())
-    matrix = np.empty((size, len(signature.features)), np.float32)
-    columns = {name: np.empty(size) for name in extra}
-    encode = encoder(signature).encode
-    at = 0
-    for chunk in source.read(queries):
-        inside = kept[chunk.rows]
-        behind = at + int(inside.sum())
-        features = {name: values[inside] for name, values in chunk.features.items()}
-        if behind > at:
-            matrix[at:behind] = encode(features)
-            for name, column in columns.items():
-                column[at:behind] = features[name]
-        at = behind
-        progress(chunk.rows.stop - chunk.rows.start)
-    return Part(matrix=matrix, rewarded=queries.rewarded[kept], extra=columns)
-
-
-def share_of_negatives(rewarded: Flags, options: Options) -> float:
-    """The share of unrewarded rows to train on."""
-    if options.negatives is not None:
-        return options.negatives
-    hits = int(rewarded.sum())
-    return min(1.0, max(ENOUGH_ROWS - hits, hits) / max(len(rewarded) - hits, 1))
-
-
-def thin(rewarded: Flags, share: float, seed: int) -> Flags:
-    """Which rows to train on: all that were rewarded, and a `share` of the others."""
-    return rewarded | (np.random.default_rng(seed).random(len(rewarded)) < share)
 
 
 def fit(
@@ -142,48 +51,60 @@ def fit(
     share: float,
     progress: Callable[[int], None] = lambda _trees: None,
 ) -> Fitted:
-    """`share` of the unrewarded rows are in `train`. Raises TrainingError when the labels of a part are all alike."""
+    """`share` of the unrewarded rows are in `train`. Raises TrainingError when there is nothing to tell apart."""
     for name, part in (("training", train), ("validation", validation)):
         if part.rewarded.all() or not part.rewarded.any():
             alike = "rewarded" if part.rewarded.any() else "unrewarded"
             raise TrainingError(f"all {len(part.rewarded)} {name} rows are {alike}: a model needs both kinds")
     varying = np.flatnonzero(_varies(train.matrix))
+    if not len(varying):
+        raise TrainingError(f"no feature differs between the {len(train.rewarded)} training rows")
     signature = Signature(tuple(signature.features[at] for at in varying.tolist()))
     parameters = _parameters(options, len(train.rewarded))
-    weight = np.where(train.rewarded, 1.0, 1.0 / share)
     table = lightgbm.Dataset(
         train.matrix[:, varying],
         train.rewarded.astype(np.float32),
-        weight=weight,
+        weight=np.where(train.rewarded, 1.0, 1.0 / share),
         feature_name=signature.names,
         categorical_feature=signature.categorical,
         params=parameters,
     )
-    judge = table.create_valid(validation.matrix[:, varying], validation.rewarded.astype(np.float32))
-    losses: dict[str, dict[str, list[float]]] = {}
+    judging = validation.matrix[:, varying]
+    booster, losses = _grow(table, judging, validation.rewarded, parameters, options, progress)
+    return Fitted(
+        booster=booster,
+        signature=signature,
+        calibration=calibration.fit(score(booster, judging), validation.rewarded),
+        parameters=parameters | {"trees": booster.num_trees(), "negatives": share, "rows": len(train.rewarded)},
+        losses=losses,
+    )
+
+
+def _grow(
+    table: lightgbm.Dataset,
+    judging: Matrix,
+    rewarded: Flags,
+    parameters: dict[str, Any],
+    options: Options,
+    progress: Callable[[int], None],
+) -> tuple[lightgbm.Booster, dict[str, list[float]]]:
+    """Trees until validation stops improving, and the log loss of each part by tree."""
+    recorded: dict[str, dict[str, list[float]]] = {}
     booster = lightgbm.train(
         parameters,
         table,
         num_boost_round=options.trees,
-        valid_sets=[table, judge],
+        valid_sets=[table, table.create_valid(judging, rewarded.astype(np.float32))],
         valid_names=["train", "validation"],
         callbacks=[
-            lightgbm.early_stopping(options.patience, verbose=False, first_metric_only=True),
-            lightgbm.record_evaluation(losses),
+            lightgbm.early_stopping(options.patience, verbose=False),
+            lightgbm.record_evaluation(recorded),
             lambda environment: progress(environment.iteration + 1),
         ],
     )
     # As text and back: the very trees that the service will load, cut at the best iteration.
-    booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
-    raw = score(booster, validation.matrix[:, varying])
-    return Fitted(
-        booster=booster,
-        signature=signature,
-        calibration=calibration.fit(raw, validation.rewarded),
-        rows=len(train.rewarded),
-        parameters=parameters | {"trees": booster.num_trees(), "negatives": share},
-        losses={part: values["binary_logloss"] for part, values in losses.items()},
-    )
+    best = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+    return best, {part: values["binary_logloss"] for part, values in recorded.items()}
 
 
 def score(booster: lightgbm.Booster, matrix: Matrix) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from features import history
 from features.store import open_store
 from models.bundle import CHAMPION, DEFAULT_NAME, calibrate
-from training import baselines, bootstrap, comparison, fit, freshness, logged, tracking
+from training import baselines, bootstrap, comparison, fit, freshness, logged, parts, tracking
 from training.baselines import Scored
 from training.dataset import Source
 from training.labels import CLICK, ORDERED, VIEWED, TrainingError
@@ -81,7 +81,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature
     share: float
     """Of the unrewarded training rows."""
-    parts: dict[str, fit.Part]
+    parts: dict[str, parts.Part]
 
 
 def train(settings: Settings, options: Options, stages: Stages) -> Report:
@@ -146,10 +146,10 @@ def _label(settings: Settings, options: Options, stages: Stages) -> Labelled:
         else:
             rewards = bootstrap.read_rewards(home, reward)
             queries = bootstrap.label(home, reward, rewards, options.queries)
-        parts = split(queries, options.dates)
+        divided = split(queries, options.dates)
     stages.say(_describe(queries))
-    chosen = {name: queries.select(getattr(parts, name)) for name in PARTS}
-    return Labelled(queries=queries, rewards=rewards, split=parts, parts=chosen)
+    chosen = {name: queries.select(getattr(divided, name)) for name in PARTS}
+    return Labelled(queries=queries, rewards=rewards, split=divided, parts=chosen)
 
 
 def _describe(queries: Queries) -> str:
@@ -163,13 +163,13 @@ def _describe(queries: Queries) -> str:
 
 
 def _gather(settings: Settings, options: Options, labelled: Labelled, stages: Stages) -> Gathered:
-    home, queries, parts = settings.home, labelled.queries, labelled.parts
+    home, queries, chosen = settings.home, labelled.queries, labelled.parts
     source = Source(home, open_store(home, OFFLINE))
-    signature = fit.describe(home, queries)
-    share = fit.share_of_negatives(parts["train"].rewarded, options.fit)
-    keep = fit.thin(parts["train"].rewarded, share, options.seed)
+    signature = parts.describe(home, queries)
+    share = parts.share_of_negatives(chosen["train"].rewarded, options.fit.negatives)
+    keep = parts.thin(chosen["train"].rewarded, share, options.seed)
     extra = baselines.needs(queries.kind, queries.reward)
-    total = sum(len(part.owner) for part in parts.values())
+    total = sum(len(part.owner) for part in chosen.values())
     done = 0
     gathered = {}
     with stages.stage("features") as advance:
@@ -179,9 +179,9 @@ def _gather(settings: Settings, options: Options, labelled: Labelled, stages: St
             done += rows
             advance(done, total)
 
-        for name, part in parts.items():
+        for name, part in chosen.items():
             kept = keep if name == "train" else None
-            gathered[name] = fit.gather(source, part, signature, kept, extra if name == "test" else (), count)
+            gathered[name] = parts.gather(source, part, signature, kept, extra if name == "test" else (), count)
     return Gathered(signature=signature, share=share, parts=gathered)
 
 

@@ -18,8 +18,9 @@ from training.plots import draw
 if TYPE_CHECKING:
     from features.settings import Settings
     from training.comparison import Comparison
-    from training.fit import Fitted, Matrix
+    from training.fit import Fitted
     from training.labels import Floats, Queries
+    from training.parts import Matrix
     from training.split import Window
 
 EXPERIMENT = "kairos"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from features.aggregates.kinds import age, fade, since
 from features.aggregates.lookups import MOST_OWNERS, find, sum_window
 from features.aggregates.plan import plan_of
 from features.aggregates.rows import Layout, blank, pack
@@ -99,22 +100,24 @@ def close(
     names = plan.names if keyed else plan.unkeyed_names
     closed = np.empty((len(names), columns.size))
     head = columns.head.T[plan.order]
+    head[plan.values] = fade(head[plan.values], head[plan.times], now, plan.half_lives)
+    head[plan.ages] = since(head[plan.ages], now)
     for at, (table, window) in enumerate(plan.windows):
         closed[at] = sum_window(columns, table, window, now)
     for group in plan.unkeyed:
-        states = head[group.places].reshape(group.shape)
-        _put(closed, group.first, group.shape[1], group.kind.finish(states, now, group.parameters))
-    for table_group in keyed:
+        aged = [head[slot] for slot in group.slots]
+        _put(closed, group.first, group.size, group.kind.finish(aged, group.parameters))
+    heads = [[head[slot] for slot in table_group.slots] for table_group in keyed]
+    for table_group, own in zip(keyed, heads, strict=True):
         # What is said of a key that the owner does not have. Most keys are such, so that the rest is little work.
-        heads = head[table_group.places].reshape(table_group.shape)
-        absent = table_group.kind.finish(heads, table_group.absent, now, table_group.parameters)
-        _put(closed, table_group.first, table_group.shape[1], absent)
+        absent = table_group.kind.finish(own, table_group.absent, table_group.parameters)
+        _put(closed, table_group.first, table_group.size, absent)
     if owner is None:
         return dict(zip(names, closed, strict=True))
     spread = closed.repeat(len(owner), 1) if columns.size == 1 else closed[:, owner]
     if keyed and keys is not None:
-        for table_group, found in zip(keyed, find(columns, plan, owner, keys), strict=True):
-            _put_found(spread, columns, table_group, found, now, owner)
+        for table_group, own, found in zip(keyed, heads, find(columns, plan, owner, keys), strict=True):
+            _put_found(spread, columns, table_group, own, found, now, owner)
     return dict(zip(names, spread, strict=True))
 
 
@@ -124,17 +127,26 @@ def _put(closed: Floats, first: int, count: int, finished: tuple[Floats, ...]) -
         first += count
 
 
-def _put_found(spread: Floats, columns: Columns, group: KeyedGroup, found: Found, now: Floats, owner: Ints) -> None:
-    """Close the group for the keys that are there."""
+def _put_found(
+    spread: Floats,
+    columns: Columns,
+    group: KeyedGroup,
+    heads: list[Floats],
+    found: Found,
+    now: Floats,
+    owner: Ints,
+) -> None:
+    """Close the group for the keys that are there; `heads` are aged."""
     which, row, place = found
     if not len(which):
         return
     who, table = owner[row], group.tables[which]
     rows = columns.numbers[columns.row_at[table, who] + place + group.columns * columns.count[table, who]]
-    heads = columns.head[who, group.slots[:, which]]
     parameters = {name: values[which, 0] for name, values in group.parameters.items()}
-    for at, values in enumerate(group.kind.finish(heads, rows, now[who], parameters)):
-        spread[group.first + at * len(group.tables) + which, row] = values
+    aged = age(group.kind.key_roles, rows, now[who], parameters)
+    own = [head[which, who] for head in heads]
+    for at, values in enumerate(group.kind.finish(own, aged, parameters)):
+        spread[group.first + at * group.size + which, row] = values
 
 
 def slot_of(layout: Layout, name: str) -> int:

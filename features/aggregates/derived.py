@@ -25,12 +25,14 @@ DERIVED = (
 _BOUGHT = "customer__order_completed__history_512"
 _ORDERS = "candidate__order_completed__decayed_7d"
 _VIEWS = "candidate__product_viewed__decayed_7d"
+OF_ALL = (_ORDERS, _VIEWS)
+"""What `derive` takes of the row that counts everything."""
 
 
 def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Floats) -> dict[str, Floats]:
     """Derived features of `closed` (rows,), given the closed row that counts everything and each row's category digest.
 
-    `totals` are the candidate features of declared.TOTAL, spread to the rows.
+    `totals` are the candidate features OF_ALL of declared.TOTAL, spread to the rows.
     """
     share = _share(closed, totals, _ORDERS)
     total = closed[f"{_BOUGHT}_total"]
@@ -50,4 +52,4 @@ def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Float
 
 def _share(closed: dict[str, Floats], totals: dict[str, Floats], name: str) -> Floats:
     total: Floats = totals[name]
-    return np.divide(closed[name], total, out=np.zeros_like(total), where=total > 0)
+    return np.divide(closed[name], total, out=np.zeros_like(closed[name]), where=total > 0)

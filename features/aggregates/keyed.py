@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 import numpy as np
 
-from features.aggregates.kinds import decay, fade, parameters_of, since, span
+from features.aggregates.kinds import (
+    Role,  # msgspec reads annotations at run time
+    age,
+    decay,
+    parameters_of,
+    span,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from features.aggregates.kinds import Floats, Parameters
+
+
+KEPT = 24
+"""Keys from which on a table keeps its packed form: of small ones it costs the garbage collector more than it saves."""
 
 
 class Table(msgspec.Struct, eq=False):
@@ -23,32 +35,43 @@ class Table(msgspec.Struct, eq=False):
     head: list[float]
     rows: dict[int, list[float]]
     packed: tuple[list[int], list[float]] | None = None
-    """The keys in order and one run per column, kept since an event changes few of a customer's tables."""
+    """What `pack` gave, kept of large tables, as an event changes few of a customer's."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Table) and self.head == other.head and self.rows == other.rows
 
     def pack(self) -> tuple[list[int], list[float]]:
-        if self.packed is None:
-            keys = sorted(self.rows)
-            values: list[float] = []
-            for column in zip(*[self.rows[key] for key in keys], strict=True):
-                values += column
+        """The keys in order, and one run per column."""
+        if self.packed is not None:
+            return self.packed
+        keys = sorted(self.rows)
+        values: list[float] = []
+        for column in zip(*[self.rows[key] for key in keys], strict=True):
+            values += column
+        if len(keys) >= KEPT:
             self.packed = keys, values
-        return self.packed
+        return keys, values
 
 
 class KeyedKind(msgspec.Struct, frozen=True):
-    """What every keyed kind answers: `slots` floats in the head, `columns` floats a key."""
+    """What every keyed kind answers: `roles` of the floats in the head, and of those of each key."""
 
-    slots: ClassVar[int]
-    columns: ClassVar[int]
+    roles: ClassVar[tuple[Role, ...]]
+    key_roles: ClassVar[tuple[Role, ...]]
     outputs: ClassVar[tuple[str, ...]]
     categorical: ClassVar[bool] = False
 
     @property
     def slug(self) -> str:
         raise NotImplementedError
+
+    @property
+    def slots(self) -> int:
+        return len(self.roles)
+
+    @property
+    def columns(self) -> int:
+        return len(self.key_roles)
 
     def empty(self) -> Table:
         return Table([0.0] * self.slots, {})
@@ -61,16 +84,23 @@ class KeyedKind(msgspec.Struct, frozen=True):
         raise NotImplementedError
 
     @classmethod
-    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        """Heads (slots, ...) and the key's rows (columns, ...), zeros where it is absent -> an array for each output.
+    def finish(cls, head: Sequence[Floats], row: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        """What `age` made of the head and of the key's row (see `absent`) -> an array for each output.
 
-        Behind the slots and columns, all shapes broadcast, those of `now` and the kinds' `parameters` too.
+        All shapes broadcast, those of the kinds' `parameters` too.
         """
         raise NotImplementedError
 
+    @classmethod
+    def absent(cls) -> list[Floats]:
+        """The aged row of a key that is not there: nothing happened, and never."""
+        return [np.full((1, 1), np.nan if role == "age" else 0.0) for role in cls.key_roles]
+
     def close(self, head: Floats, rows: Floats, now: Floats) -> tuple[Floats, ...]:
-        """As `finish`, of this kind alone: head (n, slots), rows (n, columns), now (n,) -> an (n,) array each."""
-        return self.finish(head.T, rows.T, now, parameters_of([self]))
+        """Of this kind, at `now` (n,): head (n, slots), rows (n, columns), zeros if absent -> an (n,) array each."""
+        parameters = parameters_of([self])
+        aged, row = age(self.roles, head.T, now, parameters), age(self.key_roles, rows.T, now, parameters)
+        return self.finish(aged, row, parameters)
 
 
 class Affinity(KeyedKind, frozen=True):
@@ -86,8 +116,8 @@ class Affinity(KeyedKind, frozen=True):
     (1.0, 0.4)
     """
 
-    slots = 2
-    columns = 2
+    roles = ("value", "time")
+    key_roles = ("value", "time")
     outputs = ("level", "share")
     half_life: float
     bound: int = 32
@@ -131,10 +161,8 @@ class Affinity(KeyedKind, frozen=True):
         return merged
 
     @classmethod
-    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        level = fade(rows[0], rows[1], now, parameters["half_life"])
-        total = fade(head[0], head[1], now, parameters["half_life"])
-        return level, level / (total + parameters["strength"])
+    def finish(cls, head: Sequence[Floats], row: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        return row[0], row[0] / (head[0] + parameters["strength"])
 
 
 def _sum(a: list[float], b: list[float], half_life: float) -> list[float]:
@@ -162,8 +190,8 @@ class History(KeyedKind, frozen=True):
     [1.0, 2.0, 100.0, 1.0]
     """
 
-    slots = 1
-    columns = 3
+    roles = ("plain",)
+    key_roles = ("plain", "age", "plain")
     outputs = ("count", "total", "recency", "since")
     bound: int = 128
 
@@ -200,14 +228,9 @@ class History(KeyedKind, frozen=True):
         return merged
 
     @classmethod
-    def finish(cls, head: Floats, rows: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        count, events = rows[0], head[0]
-        return (
-            count,
-            events,
-            since(rows[1], now),
-            np.where(count > 0, events - rows[2], np.nan),
-        )
+    def finish(cls, head: Sequence[Floats], row: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        count, events = row[0], head[0]
+        return count, events, row[1], np.where(count > 0, events - row[2], np.nan)
 
 
 class Window(KeyedKind, frozen=True):
@@ -218,8 +241,8 @@ class Window(KeyedKind, frozen=True):
     [0, 3]
     """
 
-    slots = 0
-    columns = 1
+    roles = ()
+    key_roles = ("plain",)
     outputs = ("",)
     length: float
     hop: float

@@ -6,7 +6,7 @@ into features at `now`. Times are seconds since the epoch; an empty state is all
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Parameters = dict[str, Floats]
+
+Role = Literal["value", "time", "age", "plain"]
+"""What becomes of a float of a state when it is closed: a `value` fades by the `time` in the slot behind it, an `age`
+is an instant that turns into seconds since then, the others stay as they are."""
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -48,15 +52,19 @@ def decay(value: float, time: float, amount: float, at: float, half_life: float)
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """What every kind answers. `slots` floats a state; `outputs` one feature each ('' is the aggregate's own name)."""
+    """What every kind answers. `roles` of a state's floats; `outputs` one feature each ('' is the aggregate's name)."""
 
-    slots: ClassVar[int]
+    roles: ClassVar[tuple[Role, ...]]
     outputs: ClassVar[tuple[str, ...]] = ("",)
     categorical: ClassVar[bool] = False
 
     @property
     def slug(self) -> str:
         raise NotImplementedError
+
+    @property
+    def slots(self) -> int:
+        return len(self.roles)
 
     def empty(self) -> list[float]:
         return [0.0] * self.slots
@@ -69,16 +77,17 @@ class Kind(msgspec.Struct, frozen=True):
         raise NotImplementedError
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        """States (slots, ...) at `now` -> an array for each output; NaN where there is nothing to say.
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        """What `age` made of each slot -> an array for each output; NaN where there is nothing to say.
 
-        Behind the slots, states, `now` and the kinds' `parameters` have shapes that broadcast.
+        The slots and the kinds' `parameters` have shapes that broadcast.
         """
         raise NotImplementedError
 
     def close(self, states: Floats, now: Floats) -> tuple[Floats, ...]:
-        """As `finish`, of this kind alone: states (n, slots), now (n,) -> an (n,) array for each output."""
-        return self.finish(states.T, now, parameters_of([self]))
+        """States (n, slots) of this kind at `now` (n,) -> an (n,) array for each output."""
+        parameters = parameters_of([self])
+        return self.finish(age(self.roles, states.T, now, parameters), parameters)
 
 
 class Decayed(Kind, frozen=True):
@@ -90,7 +99,7 @@ class Decayed(Kind, frozen=True):
     0.75
     """
 
-    slots = 2
+    roles = ("value", "time")
     half_life: float
 
     @property
@@ -104,8 +113,8 @@ class Decayed(Kind, frozen=True):
         return list(decay(a[0], a[1], b[0], b[1], self.half_life))
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (fade(states[0], states[1], now, parameters["half_life"]),)
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        return (aged[0],)
 
 
 class Mean(Kind, frozen=True):
@@ -117,7 +126,7 @@ class Mean(Kind, frozen=True):
     2.0
     """
 
-    slots = 3
+    roles = ("plain", "plain", "plain")
     half_life: float
 
     @property
@@ -134,8 +143,8 @@ class Mean(Kind, frozen=True):
         return [total, decay(a[1], a[2], b[1], b[2], self.half_life)[0], time]
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        total, count = states[0], states[1]  # both fade alike
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        total, count = aged[0], aged[1]  # both would fade alike
         return (np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0),)
 
 
@@ -150,7 +159,7 @@ class Rate(Kind, frozen=True):
     0.5
     """
 
-    slots = 4
+    roles = ("value", "time", "value", "time")
     half_life: float
     prior: float = 0.05
     strength: float = 20.0
@@ -170,17 +179,15 @@ class Rate(Kind, frozen=True):
         ]
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        hits = fade(states[0], states[1], now, parameters["half_life"])
-        tries = fade(states[2], states[3], now, parameters["half_life"])
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
         strength = parameters["strength"]
-        return ((hits + strength * parameters["prior"]) / (tries + strength),)
+        return ((aged[0] + strength * parameters["prior"]) / (aged[2] + strength),)
 
 
 class Recency(Kind, frozen=True):
     """Seconds since the latest event."""
 
-    slots = 1
+    roles = ("age",)
 
     @property
     def slug(self) -> str:
@@ -193,14 +200,14 @@ class Recency(Kind, frozen=True):
         return [max(a[0], b[0])]
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (since(states[0], now),)
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        return (aged[0],)
 
 
 class FirstSeen(Kind, frozen=True):
     """Seconds since the earliest event."""
 
-    slots = 1
+    roles = ("age",)
 
     @property
     def slug(self) -> str:
@@ -213,14 +220,14 @@ class FirstSeen(Kind, frozen=True):
         return [min(a[0] or b[0], b[0] or a[0])]
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (since(states[0], now),)
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        return (aged[0],)
 
 
 class Last(Kind, frozen=True):
     """The latest identifier (a digest; of two at the same time the later arrival), as a category."""
 
-    slots = 2
+    roles = ("plain", "plain")
     categorical = True
 
     @property
@@ -235,8 +242,19 @@ class Last(Kind, frozen=True):
         return list(max((a[1], a[0]), (b[1], b[0]))[::-1])
 
     @classmethod
-    def finish(cls, states: Floats, now: Floats, parameters: Parameters) -> tuple[Floats, ...]:
-        return (states[0],)
+    def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
+        return (aged[0],)
+
+
+def age(roles: Sequence[Role], states: Floats, now: Floats, parameters: Parameters) -> list[Floats]:
+    """Each slot of states (slots, ...) as its role says at `now`."""
+    aged = list(states)
+    for at, role in enumerate(roles):
+        if role == "value":
+            aged[at] = fade(states[at], states[at + 1], now, parameters["half_life"])
+        elif role == "age":
+            aged[at] = since(states[at], now)
+    return aged
 
 
 def fade(value: Floats, time: Floats, now: Floats, half_life: float | Floats) -> Floats:

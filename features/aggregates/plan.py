@@ -15,20 +15,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.aggregates.declared import Aggregate
-    from features.aggregates.kinds import Floats, Parameters
+    from features.aggregates.kinds import Floats, Parameters, Role
     from features.aggregates.rows import Layout
 
     Ints = NDArray[np.int64]
+    _Grouped = tuple[type[Kind] | type[KeyedKind], str, list[int]]
+
+ROLES: tuple[Role, ...] = ("value", "time", "age", "plain")
 
 
 class Group(msgspec.Struct, frozen=True):
     """k aggregates of one class of kinds, closed together."""
 
     kind: type[Kind]
-    places: slice
-    """Where their slots stand among all in the plan's order."""
-    shape: tuple[int, int, int]
-    """(slots, k, -1)"""
+    size: int
+    """k"""
+    slots: tuple[slice, ...]
+    """Where each slot of the k stands in the plan's order."""
     parameters: Parameters
     """(k, 1) each."""
     first: int
@@ -39,19 +42,17 @@ class KeyedGroup(msgspec.Struct, frozen=True):
     """As Group, of keyed kinds with the same key."""
 
     kind: type[KeyedKind]
-    places: slice
-    shape: tuple[int, int, int]
+    size: int
+    slots: tuple[slice, ...]
     parameters: Parameters
     first: int
     key: str
-    slots: Ints
-    """(slots, k) places in the head."""
     tables: Ints
     """(k,) which of the view's tables are theirs."""
     columns: Ints
     """(columns, 1) 0, 1, ...: the columns of each table."""
-    absent: Floats
-    """(columns, 1, 1) what stands for a key that is not in a table."""
+    absent: list[Floats]
+    """What stands for a key that is not in a table."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -64,7 +65,12 @@ class Plan(msgspec.Struct, frozen=True):
     widths: Ints
     """(tables, 1) columns of each table."""
     order: Ints
-    """Places in the head, group by group."""
+    """Places in the head by what becomes of them: values that fade, the times they fade by, ages, all others."""
+    values: slice
+    times: slice
+    half_lives: Floats
+    """(values, 1)"""
+    ages: slice
     windows: tuple[tuple[int, Window], ...]
     """(table, kind) of each."""
     unkeyed: tuple[Group, ...]
@@ -81,29 +87,31 @@ def plan_of(layout: Layout) -> Plan:
     table_of = {at: table for table, at in enumerate(tables)}
     windows = {at: kind for at, kind in tables.items() if isinstance(kind, Window)}
     names = [aggregates[at].name for at in windows]
+    groups = _grouped(aggregates)
+    places = _order(groups, heads, aggregates)
     unkeyed: list[Group] = []
     keyed: list[KeyedGroup] = []
-    order: list[Ints] = []
-    for kind, key, members in _grouped(aggregates):
-        slots = np.array([heads[at] for at in members], np.int64) + _upright(kind.slots)
-        start = sum(map(len, order))
-        order.append(slots.ravel())
-        places, shape = slice(start, start + slots.size), (kind.slots, len(members), -1)
+    for kind, key, members in groups:
+        slots = tuple(places.slots[kind, key, slot] for slot in range(len(kind.roles)))
         parameters = parameters_of([aggregates[at].kind for at in members])
         parameters = {name: values[:, None] for name, values in parameters.items()}
         if issubclass(kind, KeyedKind):
-            columns, owned = _upright(kind.columns), np.array([table_of[at] for at in members], np.int64)
-            absent = np.zeros((kind.columns, 1, 1))
-            keyed.append(KeyedGroup(kind, places, shape, parameters, len(names), key, slots, owned, columns, absent))
+            columns, owned = _upright(len(kind.key_roles)), np.array([table_of[at] for at in members], np.int64)
+            absent = kind.absent()
+            keyed.append(KeyedGroup(kind, len(members), slots, parameters, len(names), key, owned, columns, absent))
         else:
-            unkeyed.append(Group(kind, places, shape, parameters, len(names)))
+            unkeyed.append(Group(kind, len(members), slots, parameters, len(names)))
         outputs = zip(*[aggregates[at].outputs for at in members], strict=True)
         names += [name for same in outputs for name in same]
     return Plan(
         head=np.arange(sum(aggregate.kind.slots for aggregate in aggregates)),
         tables=_upright(len(tables)),
         widths=np.array([kind.columns for kind in tables.values()], np.int64)[:, None],
-        order=np.concatenate(order),
+        order=places.order,
+        values=slice(0, len(places.half_lives)),
+        times=slice(len(places.half_lives), 2 * len(places.half_lives)),
+        half_lives=places.half_lives,
+        ages=slice(2 * len(places.half_lives), places.fixed),
         windows=tuple((table_of[at], kind) for at, kind in windows.items()),
         unkeyed=tuple(unkeyed),
         keyed=tuple(keyed),
@@ -112,7 +120,34 @@ def plan_of(layout: Layout) -> Plan:
     )
 
 
-def _grouped(aggregates: tuple[Aggregate, ...]) -> list[tuple[type[Kind] | type[KeyedKind], str, list[int]]]:
+class _Places(msgspec.Struct, frozen=True):
+    """An order of the head, and where in it stands each slot of each group."""
+
+    order: Ints
+    slots: dict[tuple[type[Kind] | type[KeyedKind], str, int], slice]
+    half_lives: Floats
+    fixed: int
+    """Where what does not change with time begins."""
+
+
+def _order(groups: list[_Grouped], heads: list[int], aggregates: tuple[Aggregate, ...]) -> _Places:
+    order: list[int] = []
+    slots = {}
+    half_lives: list[float] = []
+    fixed = 0
+    for role in ROLES:
+        for kind, key, members in groups:
+            for slot in [slot for slot, its in enumerate(kind.roles) if its == role]:
+                slots[kind, key, slot] = slice(len(order), len(order) + len(members))
+                order += [heads[at] + slot for at in members]
+                if role == "value":
+                    half_lives += parameters_of([aggregates[at].kind for at in members])["half_life"].tolist()
+        if role == "age":
+            fixed = len(order)
+    return _Places(np.array(order, np.int64), slots, np.array(half_lives)[:, None], fixed)
+
+
+def _grouped(aggregates: tuple[Aggregate, ...]) -> list[_Grouped]:
     """Class, key and places of the aggregates that can be closed together, those without keys first."""
     members: dict[tuple[type[Kind] | type[KeyedKind], str], list[int]] = {}
     for at, aggregate in enumerate(aggregates):

@@ -43,6 +43,9 @@ class Layout(msgspec.Struct, frozen=True):
     shape: tuple[tuple[int, int | None], ...]
     """For each aggregate its own floats, and the columns of a keyed one."""
 
+    def __hash__(self) -> int:
+        return hash(self.version)  # all declarations would be many a lookup of the plan
+
     @property
     def numbers(self) -> str:
         return f"numbers_{self.version}"
@@ -78,8 +81,10 @@ def pack(row: Row) -> tuple[list[float], list[int]]:
             numbers += state
             continue
         numbers += state.head
-        keys, values = state.packed or state.pack()
-        counts.append(len(keys))
+        counts.append(len(state.rows))
+        if not state.rows:
+            continue
+        keys, values = state.pack()
         ids += keys
         columns += values
     return numbers + columns, counts + ids

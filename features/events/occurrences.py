@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from features.events.schema import Event, Page, Screen, Track
+from features.events.schema import Event, Page, Screen, Skimmed, Track
 from features.ids import digest
 
 LONGEST_ID = 256
@@ -57,7 +57,7 @@ def identifier(value: Any) -> str:
     return value if isinstance(value, str) and len(value) <= LONGEST_ID else ""
 
 
-def read(event: Event) -> Occurrence | None:
+def read(event: Event | Skimmed) -> Occurrence | None:
     """What `event` tells the aggregates; None for events that carry no behaviour (identify, decision, ...)."""
     if isinstance(event, Track):
         name = event.event

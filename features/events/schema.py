@@ -130,10 +130,17 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     seed: str = ""
 
 
-Event = Track | Identify | Page | Screen | Group | Alias | CatalogPublished | SnapshotTaken | Decision
+class DecisionHead(Recorded, frozen=True, kw_only=True, tag="decision"):
+    """A decision without what was served."""
+
+
+Said = Track | Identify | Page | Screen | Group | Alias | CatalogPublished | SnapshotTaken
+Event = Said | Decision
+Skimmed = Said | DecisionHead
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_skimmer: msgspec.json.Decoder[Skimmed] = msgspec.json.Decoder(Skimmed)
 
 
 def encode(event: Event) -> bytes:
@@ -144,3 +151,8 @@ def encode(event: Event) -> bytes:
 def decode(payload: bytes) -> Event:
     """The event of `encode`'s bytes; unknown fields are passed over. Raises msgspec.ValidationError."""
     return _decoder.decode(payload)
+
+
+def skim(payload: bytes) -> Skimmed:
+    """As `decode`, but passing over what decisions served: most of a stream's bytes, and no input of a feature."""
+    return _skimmer.decode(payload)

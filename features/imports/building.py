@@ -56,13 +56,16 @@ def _name_rows(connection: duckdb.DuckDBPyConnection, key: str) -> None:
     connection.execute(f"CREATE VIEW accepted AS SELECT *, {key} AS key FROM unnamed")  # noqa: S608  # as above
 
 
-def reject(connection: duckdb.DuckDBPyConnection, reason: str, keys: str) -> None:
-    """Reject the rows of events after all; `keys` is a SELECT of their keys."""
+def reject(connection: duckdb.DuckDBPyConnection, mapping: Mapping, reason: str, keys: str) -> None:
+    """Take events back, and reject their rows; `keys` is a SELECT of the events' keys."""
+    of_event = "" if mapping.group is None else "DELETE FROM events WHERE key IN (FROM refused_keys);"
     connection.execute(
         f"""
-        CREATE TABLE refused AS SELECT "#file", "#row" FROM accepted WHERE key IN ({keys});
+        CREATE TABLE refused_keys AS {keys};
+        CREATE TABLE refused AS SELECT "#file", "#row" FROM accepted WHERE key IN (FROM refused_keys);
         INSERT INTO rejected SELECT *, {quote_text(reason)} FROM refused;
         DELETE FROM unnamed WHERE ("#file", "#row") IN (FROM refused);
-        DROP TABLE refused;
+        {of_event}
+        DROP TABLE refused; DROP TABLE refused_keys;
         """  # noqa: S608  # a SELECT of our own
     )

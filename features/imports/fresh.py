@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from features import archive
 from features.events.schema import SCHEMA, decode
 from features.imports.building import reject
+from features.imports.screening import FUTURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,13 +48,14 @@ def choose(
     Rows of a group that is there with other rows are rejected. `progress` is told (events done, events in all).
     """
     connection.register("archived", archived)
-    connection.execute(f"CREATE TABLE there AS SELECT * FROM archived WHERE partition = {archive.IMPORTED}")  # noqa: S608
+    imported = f"SELECT * FROM archived WHERE partition = {archive.IMPORTED}"  # noqa: S608  # a number
+    connection.execute(f"CREATE TABLE there AS {imported}")
     if mapping.group is not None:
         connection.execute("CREATE TABLE changed AS SELECT key FROM events ANTI JOIN there USING (message_id)")
         connection.execute("DELETE FROM changed WHERE key NOT IN (SELECT split_part(message_id, '-', 1) FROM there)")
-        reject(connection, CHANGED, "SELECT key FROM changed")
-        connection.execute("DELETE FROM events WHERE key IN (FROM changed)")
+        reject(connection, mapping, CHANGED, "SELECT key FROM changed")
     shift = _shift(connection, mapping, now)
+    reject(connection, mapping, FUTURE, f"SELECT key FROM events WHERE time + {shift} > {now}")  # noqa: S608  # numbers
     connection.execute(
         f"""
         CREATE TABLE fresh AS SELECT * EXCLUDE (nth), nth + max(time - nth) OVER (
@@ -77,7 +79,7 @@ def choose(
         progress(sum(len(done) for done in batches), total)
     if bad:
         connection.register("bad", pa.table({"message_id": bad}))
-        reject(connection, NO_JSON, "SELECT key FROM events SEMI JOIN bad USING (message_id)")
+        reject(connection, mapping, NO_JSON, "SELECT key FROM events SEMI JOIN bad USING (message_id)")
         connection.unregister("bad")
     events = pa.Table.from_batches(batches, archive.SCHEMA) if batches else archive.SCHEMA.empty_table()
     connection.unregister("archived")
@@ -98,12 +100,14 @@ def _shift(connection: duckdb.DuckDBPyConnection, mapping: Mapping, now: int) ->
 def _part(connection: duckdb.DuckDBPyConnection) -> None:
     """Move new arrivals off those that a customer has in the archive: no two of a customer's rows share an instant."""
     meeting = "SELECT customer FROM fresh SEMI JOIN archived USING (customer, arrival)"
+    concerned = f"WHERE customer IN ({meeting})"
     rows = connection.execute(
-        f"SELECT message_id, customer, arrival FROM fresh WHERE customer IN ({meeting}) ORDER BY customer, arrival"  # noqa: S608
+        f"SELECT message_id, customer, arrival FROM fresh {concerned} ORDER BY customer, arrival"  # noqa: S608  # as above
     ).fetchall()
     if not rows:
         return
-    taken = set(connection.execute(f"SELECT customer, arrival FROM archived WHERE customer IN ({meeting})").fetchall())  # noqa: S608
+    there = connection.execute(f"SELECT customer, arrival FROM archived {concerned}").fetchall()  # noqa: S608  # as above
+    taken = set(there)
     moved: dict[str, int] = {}
     before = ("", 0)
     for message_id, customer, wanted in rows:

@@ -161,7 +161,8 @@ def _read_json_lines(connection: duckdb.DuckDBPyConnection, number: int, source:
                 constant = f"{number}, " if target == "unreadable" else ""
                 connection.execute(f"INSERT INTO {target} SELECT {constant}* FROM batch")  # noqa: S608  # two names
                 connection.unregister("batch")
-    found = connection.execute(f'SELECT json_group_structure("text"::JSON) FROM read{number}').fetchall()  # noqa: S608
+    query = f'SELECT json_group_structure("text"::JSON) FROM read{number}'  # noqa: S608  # a number
+    found = connection.execute(query).fetchall()
     structure = msgspec.json.decode(found[0][0]) if found[0][0] else {}
     if not structure:
         raise SourceError(f"{source.path}: there is no JSON object in it, and one a line is expected")

@@ -134,7 +134,7 @@ async def _commit(store: DecisionStore, request: Request, decision: Decision, bo
     messages = [stream.Message(event.message_id, encode(event)) for event in (decision, *decision.events)]
     try:
         if request.asked.decision_id is None:
-            await store.append_decision(request.partition, messages, seconds)
+            await store.append_decision(request.partition, messages, seconds, ours=not request.may_be_resent)
             return body
         mine = StoredAnswer(request.fingerprint, body)
         kept = await store.append_once(request.partition, messages, request.decision_id, mine, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -55,8 +54,8 @@ def _state(state: Packed | None) -> StateRead | None:
     return StateRead(
         layout=LAYOUTS["customer"].version,
         applied=state.applied,
-        numbers=array("d", state.numbers).tobytes(),
-        ids=array("q", state.ids).tobytes(),
+        numbers=state.numbers.tobytes(),
+        ids=state.ids.tobytes(),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from features.aggregates.columns import Columns, decode_blank, decode_rows, slot_of
 from features.aggregates.engine import advance_customer
-from features.aggregates.rows import LAYOUTS, blank, pack, unpack
+from features.aggregates.rows import LAYOUTS, blank, pack
 from features.ids import digest
 from models.matrix import States, Subjects, compute, device_of, moment, zone_of
 
@@ -42,7 +42,7 @@ def open_customer(question: Question) -> Customer:
     state = question.state
     if question.occurrences:
         # Applied to a copy: the worker applies the same events once more when they come through the stream.
-        row = blank(layout, "") if state is None else unpack(layout, "", state.applied, state.numbers, state.ids)
+        row = blank(layout, "") if state is None else state.unpack(layout, "")
         for occurrence in question.occurrences:
             advance_customer(row, occurrence)
         columns = decode_rows(layout, [pack(row)])

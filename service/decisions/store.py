@@ -9,10 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import redis.asyncio
 from redis import RedisError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from features import stream
 from features.ids import digest
@@ -53,9 +50,7 @@ class DecisionStore:
     def __init__(self, settings: Settings, redis_url: str) -> None:
         self._partitions = settings.partitions
         self._online = OnlineStore(settings.home, redis_url)
-        # A connection that has gone stale is tried once more and at once: the deadline leaves no time to wait.
-        self._redis = redis.asyncio.Redis.from_url(redis_url, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1))
-        self._append: Any = self._redis.register_script(stream.APPEND)
+        self._line = self._online.line
         self._decisions, self._intake = Breaker("decisions"), Breaker("event intake")
         self.spill = Spill(settings.home.spill, settings.spill_decisions)
 
@@ -85,7 +80,7 @@ class DecisionStore:
 
     async def read_answer(self, partition: int, decision_id: str, seconds: float) -> StoredAnswer | None:
         """What was answered to this id before. Raises UnreachableError."""
-        found = await self._decide("read", self._redis.get(_answer_key(partition, decision_id)), seconds)
+        found = await self._decide("read", self._line.ask("GET", _answer_key(partition, decision_id)), seconds)
         return None if found is None else msgspec.msgpack.decode(found, type=StoredAnswer)
 
     async def wait_for(self, tokens: Sequence[tuple[int, int]], seconds: float) -> None:
@@ -94,7 +89,7 @@ class DecisionStore:
         keys = [stream.cursor_key(partition) for partition, _ in tokens]
         pause = 0.001
         while (left := deadline - time.monotonic()) > 0:
-            cursors = await self._decide("read", self._redis.mget(keys), max(left, LEAST_SECONDS))
+            cursors = await self._decide("read", self._line.ask("MGET", *keys), max(left, LEAST_SECONDS))
             if all(int(cursor or 0) >= arrival for cursor, (_, arrival) in zip(cursors, tokens, strict=True)):
                 return
             await asyncio.sleep(min(pause, left))
@@ -103,11 +98,9 @@ class DecisionStore:
     async def find_seen(self, partition: int, message_ids: Sequence[str], seconds: float) -> tuple[set[str], int]:
         """(those of the message ids that were appended before, arrival of the last event). Raises UnreachableError."""
         keys, arguments = stream.append_arguments(partition, [Message(text, b"") for text in message_ids], time.time())
-        pipe = self._redis.pipeline(transaction=False)
-        for key in keys[2:]:
-            pipe.smismember(key, arguments[1::2])
-        pipe.get(stream.last_key(partition))
-        *answers, last = await self._decide("read", pipe.execute(), seconds)
+        commands = [("SMISMEMBER", key, *arguments[1::2]) for key in keys[2:]]
+        asking = self._line.ask_all([*commands, ("GET", stream.last_key(partition))])
+        *answers, last = await self._decide("read", asking, seconds)
         seen = {text for text, found in zip(message_ids, zip(*answers, strict=True), strict=True) if any(found)}
         return seen, int(last or 0)
 
@@ -115,15 +108,27 @@ class DecisionStore:
         """Append events -> arrivals, 0 for duplicates. Raises UnreachableError."""
         return await self._append_events(self._intake, partition, messages, seconds)
 
-    async def append_decision(self, partition: int, messages: Sequence[Message], seconds: float) -> None:
-        """Append a decision and its inline events. Raises UnreachableError."""
-        await self._append_events(self._decisions, partition, messages, seconds)
+    async def append_decision(
+        self, partition: int, messages: Sequence[Message], seconds: float, ours: bool = False
+    ) -> None:
+        """Append a decision and its inline events. Raises UnreachableError.
+
+        `ours`: all ids were made for this request, so that only its own retry could bring them again.
+        """
+        hours = 1 if ours else stream.DEDUPLICATED_HOURS
+        await self._append_events(self._decisions, partition, messages, seconds, hours)
 
     async def _append_events(
-        self, breaker: Breaker, partition: int, messages: Sequence[Message], seconds: float
+        self,
+        breaker: Breaker,
+        partition: int,
+        messages: Sequence[Message],
+        seconds: float,
+        hours: int = stream.DEDUPLICATED_HOURS,
     ) -> list[int]:
-        keys, arguments = stream.append_arguments(partition, messages, time.time())
-        arrivals: list[int] = await self._guard(breaker, "append", self._append(keys=keys, args=arguments), seconds)
+        keys, arguments = stream.append_arguments(partition, messages, time.time(), hours)
+        appending = self._line.run(stream.APPEND, keys, arguments)
+        arrivals: list[int] = await self._guard(breaker, "append", appending, seconds)
         return arrivals
 
     async def append_once(
@@ -135,18 +140,21 @@ class DecisionStore:
         """
         keys, arguments = stream.append_arguments(partition, messages, time.time())
         answer = _answer_key(partition, decision_id)
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.eval(stream.APPEND, len(keys), *keys, *arguments)
-        pipe.set(answer, msgspec.msgpack.encode(mine), ex=ANSWERS_KEPT_SECONDS, nx=True)
-        pipe.get(answer)
-        results = await self._decide("append", pipe.execute(), seconds)
-        return msgspec.msgpack.decode(results[-1], type=StoredAnswer)
+        commands = [
+            ("MULTI",),
+            ("EVAL", stream.APPEND.text, len(keys), *keys, *arguments),
+            ("SET", answer, msgspec.msgpack.encode(mine), "EX", ANSWERS_KEPT_SECONDS, "NX"),
+            ("GET", answer),
+            ("EXEC",),
+        ]
+        results = await self._decide("append", self._line.ask_all(commands), seconds)
+        return msgspec.msgpack.decode(results[-1][-1], type=StoredAnswer)
 
     async def append_spilled(self) -> None:
         """Append what was spilled, if Redis takes it."""
         if self.spill.waiting():
             with contextlib.suppress(UnreachableError):
-                await self._decide("ping", self._redis.ping(), APPEND_SECONDS)
+                await self._decide("ping", self._line.ask("PING"), APPEND_SECONDS)
                 await self.spill.drain(self._append_lines)
 
     async def _append_lines(self, lines: list[bytes]) -> None:
@@ -164,7 +172,7 @@ class DecisionStore:
 
     async def close(self) -> None:
         self.spill.close()
-        await self._redis.aclose()
+        await self._online.close()
 
 
 class _Spilled(msgspec.Struct, frozen=True, rename="camel"):

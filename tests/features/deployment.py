@@ -66,6 +66,7 @@ class Deployment:
         for partition in self.partitions:
             if entries := read_entries(self.redis, partition)[:size]:
                 self.processor.process(partition, entries, check)
+                self.processor.mark([partition], check)
                 done += len(entries)
         return done
 

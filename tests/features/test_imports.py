@@ -170,8 +170,11 @@ def test_a_shift_stays_what_it_was_in_later_imports(home: Home, tmp_path: Path) 
     before = digest(home)
     assert run(home, mapping, tmp_path / "1.csv", now=NOW + 30 * DAY).events == 0
     assert digest(home) == before
-    later = run(home, VIEWS, write(tmp_path / "2.csv", views("abcd")), now=NOW + 30 * DAY)
-    assert (later.events, later.shift) == (1, first.shift)
+    rows = [*views("abcd"), {**views("e")[0], "when": "2024-03-29"}]
+    early = run(home, VIEWS, write(tmp_path / "2.csv", rows))
+    assert (early.events, early.shift, early.rejected) == (1, first.shift, {"time in the future": 1})
+    later = run(home, VIEWS, tmp_path / "2.csv", now=NOW + 30 * DAY)
+    assert (later.events, later.shift, later.rejected) == (1, first.shift, {})
 
 
 def test_naive_times_are_of_the_mappings_zone_and_offsets_are_kept(home: Home, tmp_path: Path) -> None:

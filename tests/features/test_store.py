@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from features.aggregates import rows
-from features.aggregates.rows import LAYOUTS, Row, blank, pack, unpack
+from features.aggregates.rows import LAYOUTS, Row, blank, pack
 from features.occupancy import UnavailableError
 from features.store import OnlineStore, Packed, connection_string, open_store
 from tests.features.behaviour import behave
@@ -85,7 +85,7 @@ def test_a_customer_is_read_for_a_decision_as_for_the_worker(store: OnlineStore)
     for row in written:
         packed = asyncio.run(read_once(store, row.text))
         assert packed is not None
-        assert unpack(LAYOUTS["customer"], row.text, packed.applied, packed.numbers, packed.ids) == row
+        assert packed.unpack(LAYOUTS["customer"], row.text) == row
         assert (list(packed.numbers), list(packed.ids)) == pack(row)
 
 

@@ -68,7 +68,8 @@ def packed(*occurrences: Occurrence) -> Packed:
     row = blank(LAYOUTS["customer"], "c-1")
     for occurrence in occurrences:
         advance_customer(row, occurrence)
-    return Packed(1, *pack(row))
+    numbers, ids = pack(row)
+    return Packed(1, np.array(numbers), np.array(ids))
 
 
 def question(frame_: frame.Frame, *placements: str | AskedPlacement, **changed: Any) -> Question:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from features import snapshots
 from features.aggregates.rows import LAYOUTS
@@ -52,7 +52,7 @@ def replay(service: Service, logged: Decision, head: snapshots.Head, rows: dict[
     state = None
     if logged.state is not None:
         assert logged.state.layout == LAYOUTS["customer"].version
-        numbers, keys = array("d", logged.state.numbers), array("q", logged.state.ids)
+        numbers, keys = np.frombuffer(logged.state.numbers), np.frombuffer(logged.state.ids, np.int64)
         state = Packed(logged.state.applied, numbers, keys)
     placements = [
         AskedPlacement(id=slot.id, limit=slot.limit, candidates=slot.candidates) for slot in logged.placements

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def append(redis: Redis, customer: str = "c-1") -> None:
     message = stream.Message("m-1", encode(track(customer, START, "Product Viewed", product(1))))
     keys, arguments = stream.append_arguments(0, [message], 0.0)
-    redis.eval(stream.APPEND, len(keys), *keys, *arguments)
+    redis.eval(stream.APPEND.text, len(keys), *keys, *arguments)
 
 
 def archived(home: Home) -> int:
