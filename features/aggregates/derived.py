@@ -34,19 +34,27 @@ def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Float
 
     `totals` are the candidate features OF_ALL of declared.TOTAL, spread to the rows.
     """
-    share = _share(closed, totals, _ORDERS)
+    shares = share(closed, totals)
+    of_orders = shares["candidate__order_completed__share_7d"]
     total = closed[f"{_BOUGHT}_total"]
-    smoothed = (closed[f"{_BOUGHT}_count"] + BUY_AGAIN_STRENGTH * share) / (total + BUY_AGAIN_STRENGTH)
+    smoothed = (closed[f"{_BOUGHT}_count"] + BUY_AGAIN_STRENGTH * of_orders) / (total + BUY_AGAIN_STRENGTH)
     last = closed["customer__product_viewed_category__last"]
     return {
-        "candidate__order_completed__share_7d": share,
-        "candidate__product_viewed__share_7d": _share(closed, totals, _VIEWS),
+        **shares,
         "candidate__order_completed__trend": np.log(
             (closed[_ORDERS] + 1.0) / (closed["candidate__order_completed__decayed_60d"] + 1.0)
         ),
         "pair__order_completed__buy_again": smoothed,
         "pair__order_completed__own_share": closed[f"{_BOUGHT}_count"] / (total + 1.0),
         "pair__product_viewed__same_category": np.where(last > 0, (last == category).astype(float), np.nan),
+    }
+
+
+def share(closed: dict[str, Floats], totals: dict[str, Floats]) -> dict[str, Floats]:
+    """The derived features that need candidates only."""
+    return {
+        "candidate__order_completed__share_7d": _share(closed, totals, _ORDERS),
+        "candidate__product_viewed__share_7d": _share(closed, totals, _VIEWS),
     }
 
 

@@ -78,9 +78,11 @@ def _fill(question: Question, customer: Customer, asked: AskedPlacement, shown: 
         bundle = None
     features: dict[str, Floats] = {}
     propensity: Floats | None = None
-    if len(pool) and rung != "static":
+    if len(pool) and bundle is not None:
         features = features_of(question, customer, placement, pool)
-        propensity = prior_of(features) if bundle is None else bundle.propensities(features)
+        propensity = bundle.propensities(features)
+    elif len(pool) and rung == "prior":
+        propensity = prior_of(question, pool)
     if propensity is None:
         # The catalog's order: its first candidate has the highest priority.
         priority = np.arange(len(pool), 0, -1) / (len(pool) + 1.0)

@@ -34,9 +34,9 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     floor: Address | None = None
     rival: Address | None = None
 
-    def targets(self) -> list[Target]:
+    def targets(self, deadline_ms: int | None = None) -> list[Target]:
         """Every subject's decision endpoint, given the same bodies."""
-        bodies = workload.decisions()
+        bodies = workload.decisions(deadline_ms=deadline_ms)
         places = [
             ("kairos", self.kairos, "/v1/decisions", '"rung":"model"'),
             ("floor: bare path", self.floor, "/bare", "score"),

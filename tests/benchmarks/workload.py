@@ -35,21 +35,20 @@ def candidate(number: int) -> str:
     return f"o-{number}"
 
 
-def decision(customer_id: str) -> str:
+def decision(customer_id: str, deadline_ms: int | None = None) -> str:
     """The body of a decision request; every subject gets the same bytes."""
-    return json.dumps(
-        {
-            "customer_id": customer_id,
-            "placements": [{"id": PLACEMENT, "limit": LIMIT}],
-            "context": {"page": {"path": "/"}, "device": "mobile", "locale": "en-GB"},
-        }
-    )
+    asked = {
+        "customer_id": customer_id,
+        "placements": [{"id": PLACEMENT, "limit": LIMIT}],
+        "context": {"page": {"path": "/"}, "device": "mobile", "locale": "en-GB"},
+    }
+    return json.dumps(asked if deadline_ms is None else asked | {"deadline_ms": deadline_ms})
 
 
-def decisions(count: int = CUSTOMERS) -> list[str]:
+def decisions(count: int = CUSTOMERS, deadline_ms: int | None = None) -> list[str]:
     """Requests for customers in a shuffled order, the same at every call."""
     order = np.random.default_rng(SEED).permutation(CUSTOMERS)
-    return [decision(customer(int(order[number % CUSTOMERS]))) for number in range(count)]
+    return [decision(customer(int(order[number % CUSTOMERS])), deadline_ms) for number in range(count)]
 
 
 def document() -> str:
