@@ -18,6 +18,9 @@ VERBS = {
     "replay": ("features.commands:replay", "Rebuild all features from the archive."),
     "serve": ("service.commands:serve", "Start the API alone, for a deployment in parts."),
     "worker": ("service.commands:worker", "Start a worker alone, for a deployment in parts."),
+    "events": ("service.events.commands:events", "List the events that were not taken, and send them again."),
+    "doctor": ("service.commands:doctor", "Look at every part, say what is wrong and what to do."),
+    "features": ("features.commands:features", "List the features, and check one before it is added."),
     "env": ("features.commands:env", "Print the variables that point other programs at this home."),
 }
 """Verb: the function, and the line that `kairos --help` shows without importing it (the first of its docstring)."""

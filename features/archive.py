@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.events.schema import Event, Skimmed, Track, encode
+from features.reserved import CANARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,8 +43,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def tabulate(partition: int, entries: Iterable[Entry]) -> pa.Table:
-    """Entries of one partition as the archive's columns."""
-    rows = list(entries)
+    """Entries of one partition as the archive's columns, without those that only measure."""
+    rows = [entry for entry in entries if entry.event.customer != CANARY]
     return pa.table(
         {
             "arrival": [entry.arrival for entry in rows],

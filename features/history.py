@@ -7,107 +7,37 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from array import array
 from functools import partial, reduce
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from features import archive
+from features import archive, consent, identity
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
-from features.aggregates.keyed import KeyedKind
-from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge, pack
-from features.events.occurrences import number, read
-from features.events.schema import CatalogPublished, Event, SnapshotTaken, decode
+from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge
+from features.events.occurrences import read
+from features.events.schema import ConsentGiven, Event, Joined, SnapshotTaken, decode
+from features.historical import Identified, Table, write_attributes, write_identities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from features.home import Home
 
 SECOND = 1_000_000
-ROWS_A_FILE = 50_000
-LISTS_A_FILE = 4_000_000
-"""Floats of packed states kept in memory before a file is written."""
-STAMP = pa.timestamp("us", tz="UTC")
-ATTRIBUTES = ("kind", "category", "price", "value")
 
 
 class Rebuilt(msgspec.Struct):
     """All final states, by partition of the archive."""
 
     customers: dict[str, Row] = {}
+    moved: dict[tuple[str, int], Row] = {}
+    """What ids handed over, by id and arrival of the link, until it is taken over."""
+    identities: list[Identified] = []
     candidates: dict[int, Candidates] = {}
     cursors: dict[int, int] = {}
     events: int = 0
     rows: int = 0
-
-
-class _Table:
-    """Rows of one view on their way to Parquet."""
-
-    def __init__(self, folder: Path, layout: Layout) -> None:
-        self._folder, self._layout = folder, layout
-        kinds = [aggregate.kind for aggregate in layout.aggregates]
-        self._keyed = any(isinstance(kind, KeyedKind) for kind in kinds)
-        self._slots = sum(kind.slots for kind in kinds)
-        folder.mkdir(parents=True)
-        self._files = 0
-        self.rows = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._entities: list[str] = []
-        self._stamps, self._applied = array("q"), array("q")
-        self._numbers, self._ids = array("d"), array("q")
-        self._number_ends, self._id_ends = array("i", [0]), array("i", [0])
-
-    def add(self, rows: list[Row], stamp: int) -> None:
-        """Add states as of one instant."""
-        self._entities += [row.text for row in rows]
-        self._stamps.fromlist([stamp] * len(rows))
-        self._applied.fromlist([row.applied for row in rows])
-        if self._keyed:
-            for row in rows:
-                numbers, ids = pack(row)
-                self._numbers.fromlist(numbers)
-                self._ids.fromlist(ids)
-                self._number_ends.append(len(self._numbers))
-                self._id_ends.append(len(self._ids))
-        else:  # most rows of a history are those of candidates, and pack to their states one after another
-            states = chain.from_iterable(row.states for row in rows)
-            self._numbers.fromlist(list(chain.from_iterable(states)))  # type: ignore[arg-type]  # there are only lists
-            at = self._number_ends[-1]
-            self._number_ends.extend(range(at + self._slots, len(self._numbers) + 1, self._slots))
-            self._id_ends.extend([0] * len(rows))
-        self.rows += len(rows)
-        if len(self._entities) >= ROWS_A_FILE or len(self._numbers) >= LISTS_A_FILE:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._entities and self._files:
-            return
-        table = pa.table(
-            {
-                "customer" if self._layout.view == "customer" else "candidate": pa.array(self._entities, pa.string()),
-                "event_timestamp": pa.array(np.asarray(self._stamps, np.int64)).cast(STAMP),
-                "applied": np.asarray(self._applied, np.int64),
-                self._layout.numbers: pa.ListArray.from_arrays(
-                    np.asarray(self._number_ends, np.int32), np.asarray(self._numbers, np.float64)
-                ),
-                self._layout.ids: pa.ListArray.from_arrays(
-                    np.asarray(self._id_ends, np.int32), np.asarray(self._ids, np.int64)
-                ),
-            }
-        )
-        pq.write_table(table, self._folder / f"{self._files:06d}.parquet", compression="zstd", coerce_timestamps="us")
-        self._files += 1
-        self._clear()
 
 
 def digest(home: Home) -> str:
@@ -130,14 +60,15 @@ def rebuild(home: Home, progress: Callable[[int, int], None] = lambda _done, _al
     version = digest(home)
     fresh = home.history.with_name("history.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    tables = {view: _Table(fresh / view, layout) for view, layout in LAYOUTS.items()}
+    tables = {view: Table(fresh / view, layout) for view, layout in LAYOUTS.items()}
     events = _read_events(home)
     rebuilt = Rebuilt(events=sum(len(part) for part in events.values()))
     _replay(events, tables, rebuilt, progress)
     for table in tables.values():
         table.flush()
         rebuilt.rows += table.rows
-    _write_attributes(fresh / "attributes", events)
+    write_attributes(fresh / "attributes", events)
+    write_identities(fresh / "identity", rebuilt.identities)
     (fresh / "digest").write_text(version)
     old = home.history.with_name("history.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -172,7 +103,7 @@ def _markers(events: dict[int, list[tuple[int, Event]]]) -> list[tuple[int, dict
 
 def _replay(
     events: dict[int, list[tuple[int, Event]]],
-    tables: dict[str, _Table],
+    tables: dict[str, Table],
     rebuilt: Rebuilt,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -201,18 +132,40 @@ def _replay(
     rebuilt.cursors = {partition: part[-1][0] for partition, part in events.items()}
 
 
-def _advance(partition: int, arrival: int, event: Event, table: _Table, rebuilt: Rebuilt) -> list[tuple[str, int]]:
-    occurrence = read(event)
-    if occurrence is None or not event.customer:
+def _advance(partition: int, arrival: int, event: Event, table: Table, rebuilt: Rebuilt) -> list[tuple[str, int]]:
+    occurrence, target = read(event), identity.link_of(event)
+    identifies = target is not None or isinstance(event, (Joined, ConsentGiven))
+    if not event.customer or not (occurrence or identifies):
         return []
     row = rebuilt.customers.get(event.customer)
     if row is None:
         row = rebuilt.customers[event.customer] = blank(LAYOUTS["customer"], event.customer)
-    changed = advance_candidates(rebuilt.candidates[partition], row, occurrence, arrival)
-    advance_customer(row, occurrence)
+    changed: list[tuple[str, int]] = []
+    cut = bool(row.owner) and target is None
+    if cut:
+        identity.cut(row)  # else the event would stand in the archive under the owner's id
     # Later than the row before, also where imported and live history of a customer overlap.
-    row.applied = max(arrival, row.applied + 1)
-    table.add([row], row.applied)
+    stamp = max(arrival, row.applied + 1)
+    if target is not None and row.owner:
+        row.owner = target
+    elif target is not None:
+        rebuilt.moved[row.text, arrival] = msgspec.structs.replace(row)
+        identity.hand_over(row, target, arrival, event.received)
+    elif isinstance(event, Joined):
+        # As rebuilt, which knows later imports and other declarations, where the link is in the archive.
+        moved = rebuilt.moved.pop((event.previous, event.linked), None) or identity.carried(event)
+        identity.take_over(row, event, moved)
+    elif isinstance(event, ConsentGiven):
+        row.consent = consent.take_in(row.consent, event)
+    elif occurrence is not None:
+        changed = advance_candidates(rebuilt.candidates[partition], row, occurrence, arrival)
+        advance_customer(row, occurrence)
+    row.applied = stamp
+    table.add([row], stamp)
+    if cut or identifies:
+        said = msgspec.json.encode(row.consent).decode()
+        identified = (row.text, stamp, row.owner, said, row.linked, row.assignment, row.assigned)
+        rebuilt.identities.append(identified)
     return changed
 
 
@@ -221,36 +174,3 @@ def _merge(layout: Layout, partitions: list[dict[int, Row]], keys: list[int]) ->
     if len(partitions) == 1:
         return [partitions[0][key] for key in keys]
     return [reduce(partial(merge, layout), [rows[key] for rows in partitions if key in rows]) for key in keys]
-
-
-def _write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) -> None:
-    published = [(at, event) for part in events.values() for at, event in part if isinstance(event, CatalogPublished)]
-    rows = []
-    for order, (arrival, event) in enumerate(sorted(published, key=lambda pair: pair[0])):
-        # The first catalog holds for all imported history before it, too.
-        stamp = arrival if order else 0
-        rows += [{"candidate": str(c["id"]), "event_timestamp": stamp, **_attributes(c)} for c in event.candidates]
-    schema = pa.schema(
-        [
-            ("candidate", pa.string()),
-            ("event_timestamp", pa.int64()),
-            ("kind", pa.string()),
-            ("category", pa.string()),
-            ("price", pa.float64()),
-            ("value", pa.float64()),
-        ]
-    )
-    folder.mkdir(parents=True)
-    table = pa.Table.from_pylist(rows, schema)
-    at = schema.get_field_index("event_timestamp")
-    table = table.set_column(at, "event_timestamp", table["event_timestamp"].cast(STAMP))
-    pq.write_table(table, folder / "000000.parquet", coerce_timestamps="us")
-
-
-def _attributes(candidate: dict[str, object]) -> dict[str, object]:
-    return {
-        "kind": str(candidate.get("kind") or ""),
-        "category": str(candidate.get("category") or ""),
-        "price": number(candidate.get("price")),
-        "value": number(candidate.get("value")),
-    }

@@ -58,15 +58,23 @@ def replay(
 
 def catch_up(settings: Settings, redis: Redis, store: OnlineStore, lease: Lease) -> None:
     """Process and archive what stands in the streams; the caller holds all workers back."""
-    processor = Processor(settings.home, redis, store)
-    for number in range(settings.partitions):
-        partition = Partition(number, redis, settings.home)
-        while entries := read_entries(redis, partition):
-            lease.check()
-            processor.process(partition, entries, lease.check)
-            processor.mark([partition], lease.check)
+    processor = Processor(settings.home, redis, store, settings.partitions)
+    partitions = [Partition(number, redis, settings.home) for number in range(settings.partitions)]
+    while sum(_process_next(redis, processor, partition, lease) for partition in partitions):
+        pass  # what one partition hands on comes to another
+    for partition in partitions:
         lease.check()
         processor.flush(partition)
+
+
+def _process_next(redis: Redis, processor: Processor, partition: Partition, lease: Lease) -> bool:
+    """Whether there was something."""
+    entries = read_entries(redis, partition)
+    if entries:
+        lease.check()
+        processor.process(partition, entries, lease.check)
+        processor.mark([partition], lease.check)
+    return bool(entries)
 
 
 def read_entries(redis: Redis, partition: Partition) -> list[tuple[int, bytes]]:
@@ -89,7 +97,9 @@ def _restore(settings: Settings, redis: Redis, store: OnlineStore, rebuilt: hist
     rows = list(rebuilt.customers.values())
     for start in range(0, len(rows), BATCH):
         lease.check()
-        store.write("customer", rows[start : start + BATCH])
+        part = rows[start : start + BATCH]
+        store.write("customer", part)
+        store.write_identities([row for row in part if row.owner or row.assignment or row.consent])
     lease.check()
     _forget_customers(redis, store, set(rebuilt.customers))
     redis.delete(snapshots.ROWS)

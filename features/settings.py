@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_HOME = Path(".kairos")
+LISTS = frozenset({"write_keys", "admin_keys"})
+"""Settings of several texts, with commas between them."""
 
 
 class SettingsError(ValueError):
@@ -34,6 +36,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spill_decisions: int = 100_000
     """Most decisions kept on disk while Redis is away; the rest are counted and lost."""
     max_body_bytes: int = 512_000
+    """Of a request, inflated: Segment's 500 KB."""
+    write_keys: tuple[str, ...] = ()
+    """Keys that may send events, with commas between; without any, every key and none will do."""
+    admin_keys: tuple[str, ...] = ()
+    """Keys that may see and erase customers, with commas between; without any, only this machine may."""
+    dead_letters: int = 10_000
+    """Most events kept that were not taken, of at most 32 KB each; the oldest go first."""
 
     @property
     def tracking_uri(self) -> str:
@@ -54,8 +63,12 @@ def load(environment: Mapping[str, str], home: Path | None = None) -> Settings:
         name = f"KAIROS_{field.name.upper()}"
         if field.name == "home" or not (text := environment.get(name)):
             continue
+        value = [key for part in text.split(",") if (key := part.strip())] if field.name in LISTS else text
+        if value == []:
+            problems.append(f"{name}={text!r}: holds nothing but commas")
+            continue
         try:
-            values[field.name] = msgspec.convert(text, field.type, strict=False)
+            values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError as error:
             problems.append(f"{name}={text!r}: {error}")
     if problems:

@@ -87,6 +87,11 @@ def cursor_key(partition: int) -> str:
     return f"kairos:{{{partition}}}:cursor"
 
 
+def handed_key(partition: int) -> str:
+    """Arrival of the last event that led to one in a stream of another id."""
+    return f"kairos:{{{partition}}}:handed"
+
+
 def archived_key(partition: int) -> str:
     """Arrival of the last event that is in the archive."""
     return f"kairos:{{{partition}}}:archived"

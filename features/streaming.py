@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import archive, stream
-from features.aggregates.engine import Candidates, advance_candidates, advance_customer
-from features.aggregates.rows import LAYOUTS, Row, blank, pack, unpack
-from features.events.occurrences import Occurrence, read
-from features.events.schema import Skimmed, skim
+from features import archive, dead_letters, stream
+from features.aggregates.engine import Candidates
+from features.aggregates.rows import LAYOUTS, Row, pack, unpack
+from features.batch import UNFELT, Batch
+from features.events.schema import Skimmed, encode, skim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 CACHED_CUSTOMERS = 20_000
 BATCH = 500
-DEAD_LETTERS = "kairos:dead"
-"""Stream of entries that could not be read, with the reason."""
+SECOND = 1_000_000
+DEAD_LETTERS = dead_letters.STREAM
 
 
 class StoredRow(msgspec.Struct, frozen=True, array_like=True):
@@ -92,10 +92,14 @@ class Partition:
         cursor, applied = redis.get(stream.cursor_key(number)), redis.hget(candidates_key(number), "applied")
         self.cursor = int(cursor or 0)  # type: ignore[arg-type]  # redis-py types a sync answer as awaitable too
         self.applied = int(applied or 0)  # type: ignore[arg-type]  # as above
-        self.archived = archive.archived_until(home.events, number)
+        marked: bytes | None = redis.get(stream.archived_key(number))  # type: ignore[assignment]  # as above
+        # Entries that were handed on stand in no file of this partition.
+        self.archived = max(archive.archived_until(home.events, number), int(marked or 0))
         self.candidates = load_candidates(redis, number)
         self.position = min(self.cursor, self.archived)
         """Where to read on from: after a crash, behind what either features or archive lack."""
+        self.handed = 0
+        """Arrival of the last event, of those seen here, that led to one for another id."""
         self.waiting: list[archive.Entry] = []
         self.waiting_since = 0.0
 
@@ -116,10 +120,14 @@ class Processor:
     After any exception the partition has to be opened anew: its states in memory may be ahead of what is written.
     """
 
-    def __init__(self, home: Home, redis: Redis, store: OnlineStore) -> None:
-        self._home, self._redis, self._store = home, redis, store
+    def __init__(self, home: Home, redis: Redis, store: OnlineStore, partitions: int) -> None:
+        self._home, self._redis, self._store, self._partitions = home, redis, store, partitions
         self._customers: OrderedDict[str, Row] = OrderedDict()
         self.processed = 0
+        self.untracked = 0
+        """Events that were counted and not kept, as their customers do not allow it."""
+        self.tracked = True
+        """Whether customers who said nothing may be tracked."""
 
     def forget(self) -> None:
         """Drop cached rows: somebody else may write them now."""
@@ -127,46 +135,56 @@ class Processor:
 
     def process(self, partition: Partition, entries: Sequence[tuple[int, bytes]], check: Callable[[], None]) -> None:
         """Apply entries (arrival, bytes) in order, to features and to what waits for the archive; `mark` is next."""
-        events = [(arrival, event) for arrival, payload in entries if (event := self._decode(arrival, payload))]
-        fresh = [(arrival, event) for arrival, event in events if arrival > partition.cursor]
-        occurrences = [(arrival, event.customer, seen) for arrival, event in fresh if (seen := read(event)) is not None]
-        rows = self._rows({customer for _, customer, _ in occurrences if customer})
-        touched: dict[str, Row] = {}
-        changed: dict[tuple[str, int], int] = {}
+        read = [(arrival, self._decode(partition, arrival, payload)) for arrival, payload in entries]
+        events = [(arrival, event) for arrival, event in read if event is not None]
+        rows = self._rows({event.customer for _, event in events if event.customer and not isinstance(event, UNFELT)})
+        batch = Batch(tracked=self.tracked)
         try:
-            self._apply(partition, occurrences, rows, touched, changed)
+            for arrival, event in events:
+                row = rows.get(event.customer)
+                if row is not None and arrival > partition.cursor:
+                    batch.apply(partition.candidates, partition.applied, row, arrival, event)
+                elif row is not None:
+                    batch.pass_over(row, arrival, event)
+            partition.handed = max(partition.handed, batch.handed)
             check()
-            self._write_candidates(partition, changed, entries[-1][0])
+            self._store.write_identities(batch.identities.values())
             check()
-            self._store.write("customer", touched.values())
+            self._hand_on(batch, entries[-1][0] / SECOND)
+            check()
+            self._write_candidates(partition, batch.changed, entries[-1][0])
+            check()
+            self._store.write("customer", [row for row in batch.touched.values() if row.text not in batch.erased])
+            self._store.forget(batch.erased)
         except BaseException:
             self.forget()  # what is in memory may be ahead of what is written
             raise
         partition.position = entries[-1][0]
         partition.cursor = max(partition.cursor, partition.position)
-        self._wait_for_archive(partition, events, entries)
+        self._wait_for_archive(partition, events, entries, batch.elsewhere)
         self.processed += len(entries)
+        self.untracked += batch.untracked
 
     def mark(self, partitions: Sequence[Partition], check: Callable[[], None]) -> None:
         """Tell how far the features of these partitions are."""
         if partitions:
             check()
-            self._redis.mset({stream.cursor_key(partition.number): partition.cursor for partition in partitions})
+            handed = {stream.handed_key(one.number): one.handed for one in partitions if one.handed}
+            self._redis.mset(handed | {stream.cursor_key(one.number): one.cursor for one in partitions})
 
-    def _decode(self, arrival: int, payload: bytes) -> Skimmed | None:
+    def _decode(self, partition: Partition, arrival: int, payload: bytes) -> Skimmed | None:
         try:
             return skim(payload)
-        except msgspec.MsgspecError as error:
-            log.warning("an entry that cannot be read goes to the dead letters: %s", error)
-            self._redis.xadd(DEAD_LETTERS, {"arrival": arrival, "reason": str(error), "payload": payload})
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if arrival > partition.cursor:  # else it went there before
+                log.warning("an entry that cannot be read goes to the dead letters: %s", error)
+                dead_letters.keep(self._redis, [dead_letters.write(arrival, "stream", str(error), payload)])
             return None
 
     def _rows(self, customers: set[str]) -> dict[str, Row]:
         missing = sorted(text for text in customers if text not in self._customers)
         if missing:
-            known = self._store.read_rows("customer", missing)
-            for text in missing:
-                self._customers[text] = known.get(text) or blank(LAYOUTS["customer"], text)
+            self._customers |= self._store.load_customers(missing)
         rows = {}
         for text in customers:
             self._customers.move_to_end(text)
@@ -175,25 +193,17 @@ class Processor:
             self._customers.popitem(last=False)
         return rows
 
-    def _apply(
-        self,
-        partition: Partition,
-        occurrences: list[tuple[int, str, Occurrence]],
-        rows: dict[str, Row],
-        touched: dict[str, Row],
-        changed: dict[tuple[str, int], int],
-    ) -> None:
-        for arrival, customer, occurrence in occurrences:
-            row = rows.get(customer)
-            if row is None:
-                continue
-            if arrival > partition.applied:
-                for key in advance_candidates(partition.candidates, row, occurrence, arrival):
-                    changed[key] = arrival
-            if arrival > row.applied:
-                advance_customer(row, occurrence)
-                row.applied = arrival
-                touched[customer] = row
+    def _hand_on(self, batch: Batch, now: float) -> None:
+        """Append what goes to other ids, each to its own partition: sent again after a crash, it is a duplicate."""
+        by_partition: dict[int, list[stream.Message]] = {}
+        for event in batch.sent:
+            number = stream.partition_of(event.customer, self._partitions)
+            # By its own id it counts as seen there; in a stream that it has passed through it would be a duplicate.
+            passed = {stream.partition_of(hop, self._partitions) for hop, _ in event.via}
+            name = f"{event.message_id}>{len(event.via)}" if number in passed else event.message_id
+            by_partition.setdefault(number, []).append(stream.Message(name, encode(event)))
+        for number, messages in by_partition.items():
+            stream.append(self._redis, number, messages, now)
 
     def _write_candidates(self, partition: Partition, changed: dict[tuple[str, int], int], last: int) -> None:
         if not changed:
@@ -208,10 +218,18 @@ class Processor:
         partition.applied = last
 
     def _wait_for_archive(
-        self, partition: Partition, events: list[tuple[int, Skimmed]], entries: Sequence[tuple[int, bytes]]
+        self,
+        partition: Partition,
+        events: list[tuple[int, Skimmed]],
+        entries: Sequence[tuple[int, bytes]],
+        elsewhere: set[int],
     ) -> None:
         payloads = dict(entries)
-        fresh = [archive.Entry(at, event, payloads[at]) for at, event in events if at > partition.archived]
+        fresh = [
+            archive.Entry(at, event, payloads[at])
+            for at, event in events
+            if at > partition.archived and at not in elsewhere
+        ]
         if fresh and not partition.waiting:
             partition.waiting_since = time.monotonic()
         partition.waiting += fresh

@@ -12,6 +12,7 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Array, Float64, Int64, String
 
 from features.aggregates.rows import LAYOUTS, Layout
+from features.lifetimes import LIFETIMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,8 @@ CANDIDATE = Entity(name="candidate", join_keys=["candidate"], value_type=ValueTy
 
 ATTRIBUTES = "attributes"
 """The view of what the catalog says of a candidate, by the time of its publish; offline only."""
+IDENTITY = "identity"
+"""The view of which ids are one customer; only what was joined has rows in it."""
 
 
 def build(history: Path) -> dict[str, FeatureView]:
@@ -41,6 +44,22 @@ def build(history: Path) -> dict[str, FeatureView]:
         online=False,
         description="What the catalog says of a candidate.",
     )
+    views[IDENTITY] = FeatureView(
+        name=IDENTITY,
+        entities=[CUSTOMER],
+        ttl=timedelta(0),
+        schema=[
+            Field(name="customer", dtype=String),
+            Field(name="owner", dtype=String, description="The id that this one was joined to; empty for none."),
+            Field(name="consent", dtype=String, description="What the customer allows, as JSON; see features.consent."),
+            Field(name="linked", dtype=Int64, description="Arrival of the event that joined them, in microseconds."),
+            Field(name="assignment", dtype=String, description="The id under which the customer was seen first."),
+            Field(name="assigned", dtype=Int64, description="When that was, in microseconds."),
+        ],
+        source=_source(IDENTITY, history / IDENTITY),
+        online=True,
+        description="Which ids are one customer.",
+    )
     return views
 
 
@@ -50,7 +69,7 @@ def _view(layout: Layout, folder: Path) -> FeatureView:
     return FeatureView(
         name=layout.view,
         entities=[entity],
-        ttl=timedelta(0),
+        ttl=LIFETIMES[layout.view],
         schema=[
             Field(name=entity.join_key, dtype=String),
             Field(name="applied", dtype=Int64, description="Arrival of the last event in the row, in microseconds."),

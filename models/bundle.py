@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from functools import cached_property
@@ -137,6 +138,15 @@ def load(folder: Path) -> Bundle:
             f"{len(description.signature.features)}"
         )
     return Bundle(description, booster, encoder(description.signature))
+
+
+def read_descriptions(bundles: Path) -> list[Description]:
+    """Of all models there are, broken ones left out."""
+    found = []
+    for path in sorted(bundles.glob("*/*/bundle.json")):
+        with contextlib.suppress(OSError, msgspec.MsgspecError):  # `load` tells of these
+            found.append(msgspec.json.decode(path.read_bytes(), type=Description))
+    return found
 
 
 def _digest(model: bytes) -> str:

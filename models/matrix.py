@@ -41,6 +41,7 @@ class Subjects(msgspec.Struct, frozen=True, kw_only=True):
     weekday: Floats
     device: Ints
     """(d,)"""
+    referrer: Ints
     placement: Ints
 
 
@@ -73,6 +74,7 @@ def compute(states: States, subjects: Subjects) -> dict[str, Floats]:
         ("context__hour", subjects.hour),
         ("context__weekday", subjects.weekday),
         ("context__device", subjects.device.astype(np.float64)),
+        ("context__referrer", subjects.referrer.astype(np.float64)),
         ("context__placement", subjects.placement.astype(np.float64)),
     ):
         features[name] = column[owner]

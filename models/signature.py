@@ -9,14 +9,11 @@ import numpy as np
 
 from features.aggregates.declared import VIEWS
 from features.aggregates.derived import DERIVED
+from features.aggregates.given import ATTRIBUTES, REQUESTED
 from features.ids import digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-ATTRIBUTES = ("candidate__price", "candidate__value")
-CATEGORIES = ("candidate__category", "candidate__kind", "context__device", "context__placement")
-CONTEXT = ("context__hour", "context__weekday")
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -66,8 +63,9 @@ def fillable() -> dict[str, Literal["number", "category"]]:
         for aggregate in aggregates:
             kind: Literal["number", "category"] = "category" if aggregate.kind.categorical else "number"
             known |= dict.fromkeys(aggregate.outputs, kind)
-    known |= dict.fromkeys((*DERIVED, *ATTRIBUTES, *CONTEXT), "number")
-    known |= dict.fromkeys(CATEGORIES, "category")
+    known |= dict.fromkeys(DERIVED, "number")
+    for kind in ("number", "category"):
+        known |= {given.name: given.kind for given in (*ATTRIBUTES, *REQUESTED) if given.kind == kind}
     return known
 
 

@@ -18,12 +18,16 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 
 from features.settings import Settings
-from service import metrics
+from service import canary, metrics
+from service.bodies import BodyRequest
+from service.customers import api as customers_api
 from service.decisions import api as decisions_api
 from service.decisions.request import InvalidError
 from service.decisions.store import DecisionStore
 from service.decisions.warming import warm_up
 from service.events import api as events_api
+from service.events import keys
+from service.events.letters import Letters
 from service.live import Live
 from service.problems import on_error, on_http, respond
 
@@ -50,7 +54,7 @@ async def ready(state: State) -> dict[str, Any]:
         "catalog_version": live.frame.compiled.version,
         "snapshot": None if live.frame.head is None else live.frame.head.number,
         "models": {alias: bundle.label for alias, bundle in live.models.items() if "@" not in alias},
-        "problems": live.problems,
+        "problems": live.problems | state.warnings,
     }
 
 
@@ -63,7 +67,7 @@ def on_invalid(_request: Any, error: InvalidError) -> Response[Any]:
     return respond("The request is not valid", error.status, str(error), error.field)
 
 
-async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+async def _repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:
     """Do `work` with pauses until cancelled; what it raises is logged, and does not end it."""
     while True:
         await asyncio.sleep(seconds)
@@ -73,10 +77,13 @@ async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
             log.exception("%s failed, and is tried again", getattr(work, "__qualname__", work))
 
 
-def create(settings: Settings, redis_url: str) -> Litestar:
-    """The application. Raises DocumentError when the catalog is broken."""
+def create(settings: Settings, redis_url: str, host: str = "127.0.0.1") -> Litestar:
+    """The application, to be reached at `host`. Raises DocumentError when the catalog is broken."""
     store = DecisionStore(settings, redis_url)
     live = Live(settings, redis_url, warm_up)
+    bird = canary.Canary(settings, redis_url, store)
+    letters = Letters(redis_url, settings.dead_letters)
+    warnings = keys.warn(settings.write_keys, host)
 
     @contextlib.asynccontextmanager
     async def running(_app: Litestar) -> AsyncIterator[None]:
@@ -88,6 +95,7 @@ def create(settings: Settings, redis_url: str) -> Litestar:
         tasks = [
             asyncio.create_task(_repeat(live.refresh, FOLLOW_SECONDS)),
             asyncio.create_task(_repeat(store.append_spilled, SPILL_SECONDS)),
+            asyncio.create_task(_repeat(bird.measure, canary.SECONDS)),
         ]
         try:
             yield
@@ -95,12 +103,31 @@ def create(settings: Settings, redis_url: str) -> Litestar:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await bird.close()
             await live.close()
             await store.close()
+            await letters.close()
 
     return Litestar(
-        route_handlers=[decisions_api.decisions, *events_api.handlers, health, ready, metrics_text],
-        state=State({"settings": settings, "store": store, "live": live}),
+        route_handlers=[
+            decisions_api.decisions,
+            *events_api.handlers,
+            *customers_api.handlers,
+            health,
+            ready,
+            metrics_text,
+        ],
+        state=State(
+            {
+                "settings": settings,
+                "store": store,
+                "live": live,
+                "letters": letters,
+                "redis_url": redis_url,
+                "warnings": warnings,
+            }
+        ),
+        request_class=BodyRequest,
         lifespan=[running],
         exception_handlers={HTTPException: on_http, InvalidError: on_invalid, Exception: on_error},
         request_max_body_size=settings.max_body_bytes,
@@ -115,9 +142,11 @@ def create(settings: Settings, redis_url: str) -> Litestar:
     )
 
 
-def run(settings: Settings, redis_url: str, listener: socket.socket, index: int) -> None:  # noqa: ARG001  # all parts have one
+def run(settings: Settings, redis_url: str, listener: socket.socket, index: int) -> None:
     """Serve on a listening socket until SIGTERM; requests in flight are answered first."""
-    app = create(settings, redis_url)
+    app = create(settings, redis_url, listener.getsockname()[0])
+    for warning in app.state.warnings.values() if index == 0 else ():
+        log.warning(warning)
     config = uvicorn.Config(
         app,
         loop="uvloop",

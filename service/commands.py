@@ -87,6 +87,28 @@ def decide(
     Console().print(terminal.render(terminal.ask(_settings(home), customer, placement, flag or {})))
 
 
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(help="Print JSON, for machines.", negative="")] = False,
+    api: Annotated[str | None, Parameter(help="An API that runs elsewhere; else that of `kairos up`.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Look at every part, say what is wrong and what to do.
+
+    Exit code 1 when something is a problem. Nothing is started or changed.
+    """
+    from rich.console import Console
+
+    from service.doctor import examination, findings, terminal
+
+    found = examination.examine(_settings(home), api)
+    if json:
+        print(terminal.encode(found))  # as it is: a console would wrap it
+    else:
+        Console().print(terminal.render(found))
+    raise SystemExit(findings.worst(each.verdict for each in found) == "problem")
+
+
 def _settings(home: Path | None) -> "Settings":
     from features.settings import load
 

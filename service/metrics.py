@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 LATENCY = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 AGE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0)
+FRESHNESS = (
+    0.002,
+    0.004,
+    0.006,
+    0.008,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 
 DECISIONS = Counter("kairos_decisions_total", "Decisions answered, by rung.", ["rung"])
 DECISION_SECONDS = Histogram("kairos_decision_seconds", "Time from request to answer.", buckets=LATENCY)
@@ -31,6 +51,15 @@ SPILLED = Counter(
     "kairos_decisions_spilled_total", "Decisions kept on disk while Redis was away, by outcome.", ["outcome"]
 )
 REFUSED = Counter("kairos_refused_total", "Catalogs and models refused.", ["part"])
+EXPIRED = Counter(
+    "kairos_expired_total", "Rows read that were older than their view's TTL and counted as missing.", ["view"]
+)
+EVENT_TO_DECISION = Histogram(
+    "kairos_event_to_decision_seconds",
+    "From sending an event to a read by the decision path that shows it, by the canary customer.",
+    buckets=FRESHNESS,
+)
+CANARY = Counter("kairos_canary_total", "Measurements of the canary customer, by outcome.", ["outcome"])
 SNAPSHOT_AGE = Gauge("kairos_snapshot_age_seconds", "Age of the candidates' features.", multiprocess_mode="mostrecent")
 
 

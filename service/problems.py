@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-TITLES = {400: "The request is not valid", 404: "There is nothing here", 413: "The body is too large"}
+TITLES = {
+    400: "The request is not valid",
+    404: "There is nothing here",
+    413: "The body is too large",
+    415: "The body cannot be read",
+}
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,9 +39,12 @@ PROBLEMS: dict[int, ResponseSpec] = {
     status: ResponseSpec(Problem, description=description, media_type=MEDIA_TYPE, generate_examples=False)
     for status, description in (
         (400, "The request is wrong; `field` says where."),
+        (401, "The write key is missing or not known."),
+        (403, "Not open to the network without a key."),
         (404, "Something that the request names does not exist."),
         (409, "The id was used with another body."),
         (413, "The body is too large."),
+        (415, "The body is encoded otherwise than with gzip."),
         (503, "Redis does not answer; try again after `Retry-After` seconds."),
     )
 }

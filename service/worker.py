@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,11 +15,14 @@ from redis import RedisError
 
 from features import stream
 from features.connection import connect
+from features.documents import DocumentError
 from features.leases import Lease
 from features.replay import parse_entry
 from features.store import OnlineStore
 from features.streaming import BATCH, LeaseLostError, Partition, Processor
 from service import metrics
+from service.catalog import reading
+from service.files import stamp
 from service.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -48,12 +52,14 @@ class Worker:
         self._leases = {number: Lease(self._redis, stream.lease_key(number), owner) for number in numbers}
         self._publisher = Publisher(settings, self._redis, self._store, owner)
         self._stopping = False
+        self._tracked, self._catalog_stamp = True, ""
         self._reset()
 
     def _reset(self) -> None:
         """Start from what Redis holds: at the start, and after anything that may have left memory ahead of it."""
         self._owned: dict[int, Partition] = {}
-        self._processor = Processor(self._settings.home, self._redis, self._store)
+        self._processor = Processor(self._settings.home, self._redis, self._store, self._settings.partitions)
+        self._processor.tracked = self._tracked
         self._publisher.reset()
         self._flush_seen = b"0-0"  # an old request costs one more flush
         self._next_round = self._next_read = 0.0
@@ -84,6 +90,7 @@ class Worker:
         if time.monotonic() < self._next_round:
             return
         self._next_round = time.monotonic() + ROUND_SECONDS
+        self._follow_catalog()
         if self._redis.exists(stream.REPLAY):
             if self._owned:
                 self._let_go()
@@ -96,6 +103,15 @@ class Worker:
             elif number not in self._owned:
                 self._owned[number] = Partition(number, self._redis, self._settings.home)
                 log.info("owns partition %d from %d", number, self._owned[number].position)
+
+    def _follow_catalog(self) -> None:
+        """Whether customers may be tracked who said nothing; a broken catalog changes nothing."""
+        found = stamp(self._settings.home.catalog)
+        if found != self._catalog_stamp:
+            self._catalog_stamp = found
+            with contextlib.suppress(DocumentError):  # the API tells
+                self._tracked = reading.read(self._settings.home.catalog)[0].consent.tracking
+            self._processor.tracked = self._tracked
 
     def _let_go(self) -> None:
         for number, partition in self._owned.items():
@@ -134,6 +150,9 @@ class Worker:
         lease.check()
         self._processor.process(self._owned[number], entries, lease.check)
         metrics.PROCESSED.inc(len(entries))
+        if self._processor.untracked:
+            metrics.EVENTS.labels("untracked").inc(self._processor.untracked)
+            self._processor.untracked = 0
         now = time.time()
         for arrival, _ in entries:
             metrics.EVENT_AGE.observe(max(now - arrival / 1e6, 0.0))

@@ -100,6 +100,7 @@ def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Querie
         hour=hour,
         weekday=weekday,
         device=[""] * len(places),
+        referrer=[""] * len(places),
         placement=[""] * len(places),
         inline={},
         candidates=rewards.names,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from features.aggregates.columns import MOST_OWNERS, Columns, decode_rows, slot_of
@@ -18,6 +19,7 @@ from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, Layout, pack, unpack
 from features.events.occurrences import read
 from features.ids import digest
+from features.lifetimes import find_expired
 from models.matrix import States, Subjects, compute
 from training.labels import SECOND, TrainingError
 from training.stored import Stored, read_attribute
@@ -88,6 +90,7 @@ class Source:
         layout = LAYOUTS["candidate"]
         which, times, pair = _unique(candidate, at[owner])
         table = self._ask("candidate", ids.take(which), times, _references("candidate", layout))
+        table = _drop_expired(layout, table, times)
         # Attributes are the catalog's, which a decision reads as of its own time.
         which, times, attribute_pair = _unique(candidate, now[owner])
         references = [f"attributes:{name}" for name in ATTRIBUTES]
@@ -106,7 +109,7 @@ class Source:
         """The customers' rows, with the events that came inside the decisions applied."""
         layout = LAYOUTS["customer"]
         entities = pa.array(queries.customers[first:behind])
-        stored = self._states("customer", entities, queries.customer_at[first:behind])
+        stored = self._states("customer", entities, queries.customer_at[first:behind], queries.now[first:behind])
         inline = {at: events for at in range(first, behind) if (events := queries.inline.get(at))}
         if not inline:
             return stored.columns(slice(None))
@@ -121,10 +124,12 @@ class Source:
             rows.append(packed)
         return decode_rows(layout, rows)
 
-    def _states(self, view: str, entities: pa.Array, at: Ints) -> Stored:
+    def _states(self, view: str, entities: pa.Array, at: Ints, read_at: Ints | None = None) -> Stored:
+        """The rows as of `at`, without those that were missing by the view's TTL when read (else at `at`)."""
         layout = LAYOUTS[view]
         key = "customer" if view == "customer" else "candidate"
-        return Stored.of(layout, self._ask(key, entities, at, _references(view, layout)))
+        table = self._ask(key, entities, at, _references(view, layout))
+        return Stored.of(layout, _drop_expired(layout, table, at if read_at is None else read_at))
 
     def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
         labels = pa.table({key: entities, "event_timestamp": pa.array(at).cast(TIME)})
@@ -144,7 +149,19 @@ def _spans(starts: Ints, most: int, most_queries: int) -> Iterator[tuple[int, in
 
 
 def _references(view: str, layout: Layout) -> list[str]:
-    return [f"{view}:{layout.numbers}", f"{view}:{layout.ids}"]
+    return [f"{view}:{layout.numbers}", f"{view}:{layout.ids}", f"{view}:applied"]
+
+
+def _drop_expired(layout: Layout, table: pa.Table, at: Ints) -> pa.Table:
+    """As the service reads them: rows older than the view's TTL are missing. The join knows when a row was written."""
+    applied = table["applied"].fill_null(np.iinfo(np.int64).max).to_numpy()
+    gone = find_expired(layout.view, applied, at)
+    if not gone.any():
+        return table
+    for name in (layout.numbers, layout.ids):
+        kept = pc.if_else(pa.array(gone), pa.scalar(None, table[name].type), table[name])
+        table = table.set_column(table.column_names.index(name), name, kept)
+    return table
 
 
 def _unique(candidate: Ints, at: Ints) -> tuple[Ints, Ints, Ints]:
@@ -182,6 +199,7 @@ def _compute(
             hour=queries.hour[first:behind],
             weekday=queries.weekday[first:behind],
             device=np.array([digest(text) for text in queries.device[first:behind]], np.int64),
+            referrer=np.array([digest(text) for text in queries.referrer[first:behind]], np.int64),
             placement=np.array([digest(text) for text in queries.placement[first:behind]], np.int64),
         ),
     )

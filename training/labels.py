@@ -51,6 +51,7 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
     hour: Floats
     weekday: Floats
     device: list[str]
+    referrer: list[str]
     placement: list[str]
     inline: dict[int, list[Event]]
     """Query -> the events that came with the decision."""
@@ -80,6 +81,7 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
             self,
             customers=[self.customers[at] for at in chosen],
             device=[self.device[at] for at in chosen],
+            referrer=[self.referrer[at] for at in chosen],
             placement=[self.placement[at] for at in chosen],
             inline={int(places[at]): events for at, events in self.inline.items() if keep[at]},
             **{name: getattr(self, name)[keep] for name in ("now", "customer_at", "candidate_at", "hour", "weekday")},

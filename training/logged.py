@@ -16,6 +16,7 @@ from features import archive
 from features.events.occurrences import identifier
 from features.events.schema import Decision, Track, decode
 from models.matrix import device_of, zone_of
+from models.referrers import referrer_of
 from training.labels import CLICK, Queries, TrainingError, moments, read_zone
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class _Collector:
             hour=hour,
             weekday=weekday,
             device=[device_of(decision.context) for decision in decisions],
+            referrer=[referrer_of(decision.context) for decision in decisions],
             placement=[placement for _, placement in self._decisions],
             inline={at: list(decision.events) for at, decision in enumerate(decisions) if decision.events},
             candidates=list(self._names),

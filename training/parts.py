@@ -43,6 +43,7 @@ def describe(home: Home, queries: Queries) -> Signature:
         "candidate__category": categories,
         "candidate__kind": _known(table["kind"].unique().to_pylist()),
         "context__device": _known(queries.device),
+        "context__referrer": _known(queries.referrer),
         "context__placement": _known(queries.placement),
     }
     vocabularies |= {

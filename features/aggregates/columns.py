@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features.aggregates.kinds import age, fade, since
-from features.aggregates.lookups import MOST_OWNERS, find, sum_window
+from features.aggregates.aging import age, fade, since
+from features.aggregates.lookups import MOST_OWNERS, close_table, find
 from features.aggregates.plan import plan_of
 from features.aggregates.rows import Layout, blank, pack
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from features.aggregates.kinds import Floats
+    from features.aggregates.aging import Floats
     from features.aggregates.lookups import Found
     from features.aggregates.plan import KeyedGroup
 
@@ -102,8 +102,8 @@ def close(
     head = columns.head.T[plan.order]
     head[plan.values] = fade(head[plan.values], head[plan.times], now, plan.half_lives)
     head[plan.ages] = since(head[plan.ages], now)
-    for at, (table, window) in enumerate(plan.windows):
-        closed[at] = sum_window(columns, table, window, now)
+    for at, (table, kind) in enumerate(plan.whole):
+        closed[at] = close_table(columns, table, kind, now)
     for group in plan.unkeyed:
         aged = [head[slot] for slot in group.slots]
         _put(closed, group.first, group.size, group.kind.finish(aged, group.parameters))

@@ -11,6 +11,7 @@ from features.aggregates.keyed import KeyedKind
 from features.aggregates.kinds import Last
 from features.aggregates.rows import LAYOUTS, Row, blank
 from features.ids import NOTHING, digest
+from features.reserved import CANARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,8 @@ def advance_candidates(
 
     Returns the (view, digest) of each row that changed.
     """
+    if customer.text == CANARY:
+        return []
     changed: list[tuple[str, int]] = []
     touches = _TOUCHES["candidate"]
     touched, time = touches.get(occurrence.name, touches[ANY]), occurrence.time

@@ -1,6 +1,7 @@
 """The kinds of aggregate with keys: one bounded table a state, one value per candidate when closed.
 
-A state is `Table(head, rows)`: floats of its own, and floats per key. Keys are digests, or hop numbers for Window.
+A state is `Table(head, rows)`: floats of its own, and floats per key. Keys are digests. The kinds whose table closes to
+one value are in windows.py.
 """
 
 from __future__ import annotations
@@ -11,18 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 import numpy as np
 
-from features.aggregates.kinds import (
-    Role,  # msgspec reads annotations at run time
-    age,
-    decay,
-    parameters_of,
-    span,
-)
+from features.aggregates.aging import Role, age, decay, parameters_of, span
+from features.aggregates.kinds import Value  # noqa: TC001  # msgspec reads annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from features.aggregates.kinds import Floats, Parameters
+    from features.aggregates.aging import Floats, Parameters
 
 
 KEPT = 24
@@ -60,6 +56,10 @@ class KeyedKind(msgspec.Struct, frozen=True):
     key_roles: ClassVar[tuple[Role, ...]]
     outputs: ClassVar[tuple[str, ...]]
     categorical: ClassVar[bool] = False
+    groups: ClassVar[int] = 1
+    values: ClassVar[tuple[Value, ...]] = ("one",)
+    takes_key: ClassVar[bool] = True
+    """Whether a declaration says what it is keyed by."""
 
     @property
     def slug(self) -> str:
@@ -106,8 +106,9 @@ class KeyedKind(msgspec.Struct, frozen=True):
 class Affinity(KeyedKind, frozen=True):
     """Which keys a customer's events went to: per key the decayed count and its smoothed share of all.
 
-    Beyond `bound` keys the one with the smallest decayed count is dropped; its share of the total stays. A key just
-    named is spared, else a table of strong keys would never let a new favourite in.
+    Exact, merged too, while at most `bound` keys were named. Beyond, the key with the smallest decayed count is dropped
+    and begins again when it returns: a count is then what came since, never more than what happened, and the total
+    stays exact. A key just named is spared, else a table of strong keys would never let a new favourite in.
 
     >>> kind = Affinity(10.0); state = kind.empty()
     >>> kind.update(state, 100.0, 1.0, (7,)); kind.update(state, 100.0, 1.0, (8,)); kind.update(state, 100.0, 1.0, (7,))
@@ -170,7 +171,14 @@ def _sum(a: list[float], b: list[float], half_life: float) -> list[float]:
 
 
 class Transition(Affinity, frozen=True):
-    """What follows what, kept on the item before: as Affinity, keyed by the item after."""
+    """What follows what, kept on the item before: as Affinity, keyed by the item after.
+
+    >>> kind = Transition(10.0); before = kind.empty()
+    >>> for time, after in ((100.0, 7), (100.0, 8), (110.0, 7)): kind.update(before, time, 1.0, (after,))
+    >>> level, share = kind.close(np.array([before.head]), np.array([before.rows[7]]), np.array([110.0]))
+    >>> float(level[0]), float(share[0])
+    (1.5, 0.5)
+    """
 
     bound: int = 64
 
@@ -182,7 +190,10 @@ class Transition(Affinity, frozen=True):
 class History(KeyedKind, frozen=True):
     """A customer's own events with each candidate: count, seconds since the last, and events since then.
 
-    The head counts all events, so a share is count / total. Beyond `bound` keys the longest unseen is dropped.
+    The head counts all events, so a share is count / total. Exact while at most `bound` keys were named; beyond, the
+    longest unseen is dropped, and begins again when it returns: no more than happened, the total exact. Of a merged
+    state count, total and recency are those of both lists, and "events since" is too low by at most the events of the
+    other list, as two tables do not say how their events interleaved.
 
     >>> kind = History(); state = kind.empty()
     >>> kind.update(state, 100.0, 1.0, (7, 8)); kind.update(state, 160.0, 1.0, (8,))
@@ -217,7 +228,7 @@ class History(KeyedKind, frozen=True):
             del state.rows[min((time, number, key) for key, (_, time, number) in state.rows.items())[2]]
 
     def merge(self, a: Table, b: Table) -> Table:
-        """Counts add and the latest time wins; "events since" counts each side's later events (within the other's)."""
+        """Counts add and the latest time wins; "events since" is the fewer of either side's."""
         total = a.head[0] + b.head[0]
         merged = Table([total], {})
         for key in a.rows.keys() | b.rows.keys():
@@ -231,48 +242,3 @@ class History(KeyedKind, frozen=True):
     def finish(cls, head: Sequence[Floats], row: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
         count, events = row[0], head[0]
         return count, events, row[1], np.where(count > 0, events - row[2], np.nan)
-
-
-class Window(KeyedKind, frozen=True):
-    """A count in the last `length` seconds, in hops: the head of the window is exact, its tail rounded up to a hop.
-
-    >>> kind = Window(3600.0, 600.0); state = kind.empty()
-    >>> kind.update(state, 50.0, 1.0, ()); kind.update(state, 1900.0, 1.0, ()); sorted(state.rows)
-    [0, 3]
-    """
-
-    roles = ()
-    key_roles = ("plain",)
-    outputs = ("",)
-    length: float
-    hop: float
-
-    @property
-    def slug(self) -> str:
-        return f"count_{span(self.length)}"
-
-    def oldest(self, now: Floats) -> Floats:
-        """The first hop that still counts at `now`."""
-        return np.floor((now - self.length) / self.hop)
-
-    def update(self, state: Table, time: float, amount: float, keys: tuple[int, ...]) -> None:
-        hop = int(time // self.hop)
-        row = state.rows.get(hop)
-        state.packed = None
-        if row is not None:
-            row[0] += amount
-            return
-        state.rows[hop] = [amount]
-        self._prune(state)
-
-    def _prune(self, state: Table) -> None:
-        oldest = max(state.rows, default=0) - int(-(-self.length // self.hop)) - 1
-        for hop in [hop for hop in state.rows if hop < oldest]:
-            del state.rows[hop]
-
-    def merge(self, a: Table, b: Table) -> Table:
-        merged = Table([], {hop: list(row) for hop, row in a.rows.items()})
-        for hop, row in b.rows.items():
-            merged.rows.setdefault(hop, [0.0])[0] += row[0]
-        self._prune(merged)
-        return merged

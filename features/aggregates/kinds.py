@@ -1,7 +1,8 @@
 """The kinds of aggregate without keys: decayed and windowed counts and sums, means, rates, last and first times.
 
-A state is a list of floats, `update` changes it in place, `merge` commutes, and `close` turns whole columns of states
-into features at `now`. Times are seconds since the epoch; an empty state is all zeros (time 0 means never).
+A state is a list of floats, `update` changes it in place, `merge` gives the state of both lists of events and commutes
+to the bit, and `close` turns whole columns of states into features at `now`. Times are seconds since the epoch; an
+empty state is all zeros (time 0 means never).
 """
 
 from __future__ import annotations
@@ -11,44 +12,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import msgspec
 import numpy as np
 
+from features.aggregates.aging import BEGINNING, Role, age, decay, parameters_of, span
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from features.aggregates.aging import Floats, Parameters
 
-    Floats = NDArray[np.float64]
-    Parameters = dict[str, Floats]
-
-Role = Literal["value", "time", "age", "plain"]
-"""What becomes of a float of a state when it is closed: a `value` fades by the `time` in the slot behind it, an `age`
-is an instant that turns into seconds since then, the others stay as they are."""
-
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-
-
-def span(seconds: float) -> str:
-    """A duration as it stands in feature names.
-
-    >>> span(7 * DAY), span(90 * MINUTE), span(36 * HOUR)
-    ('7d', '90m', '36h')
-    """
-    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
-        if seconds % unit == 0:
-            return f"{seconds / unit:.0f}{letter}"
-    return f"{seconds:g}s"
-
-
-def parameters_of(kinds: Sequence[msgspec.Struct]) -> Parameters:
-    """What kinds of one class close with, each parameter as an array (kinds,)."""
-    names = [field.name for field in msgspec.structs.fields(kinds[0]) if field.name != "bound"]
-    return {name: np.array([getattr(kind, name) for kind in kinds], np.float64) for name in names}
-
-
-def decay(value: float, time: float, amount: float, at: float, half_life: float) -> tuple[float, float]:
-    """Add `amount` that happened `at` to a decayed sum of `value` as of `time`; a late event adds its decayed share."""
-    if at >= time:
-        return value * 2.0 ** ((time - at) / half_life) + amount, at
-    return value + amount * 2.0 ** ((at - time) / half_life), time
+Value = Literal["one", "items", "revenue", "candidate", "category"]
+"""What an event adds to a state: one, its number of items, its revenue; or what is remembered of it."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -57,6 +29,10 @@ class Kind(msgspec.Struct, frozen=True):
     roles: ClassVar[tuple[Role, ...]]
     outputs: ClassVar[tuple[str, ...]] = ("",)
     categorical: ClassVar[bool] = False
+    groups: ClassVar[int] = 1
+    """Groups of events that it tells apart."""
+    values: ClassVar[tuple[Value, ...]] = ("one",)
+    """What a declaration may give it of an event."""
 
     @property
     def slug(self) -> str:
@@ -100,6 +76,7 @@ class Decayed(Kind, frozen=True):
     """
 
     roles = ("value", "time")
+    values = ("one", "items", "revenue")
     half_life: float
 
     @property
@@ -127,6 +104,7 @@ class Mean(Kind, frozen=True):
     """
 
     roles = ("plain", "plain", "plain")
+    values = ("items", "revenue")
     half_life: float
 
     @property
@@ -160,6 +138,7 @@ class Rate(Kind, frozen=True):
     """
 
     roles = ("value", "time", "value", "time")
+    groups = 2
     half_life: float
     prior: float = 0.05
     strength: float = 20.0
@@ -185,7 +164,13 @@ class Rate(Kind, frozen=True):
 
 
 class Recency(Kind, frozen=True):
-    """Seconds since the latest event."""
+    """Seconds since the latest event.
+
+    >>> kind = Recency(); state = kind.empty()
+    >>> kind.update(state, 160.0, 1.0, 0); kind.update(state, 100.0, 1.0, 0)
+    >>> float(kind.close(np.array([state]), np.array([200.0]))[0][0])
+    40.0
+    """
 
     roles = ("age",)
 
@@ -194,7 +179,7 @@ class Recency(Kind, frozen=True):
         return "recency"
 
     def update(self, state: list[float], time: float, amount: float, part: int) -> None:
-        state[0] = max(state[0], time)
+        state[0] = max(state[0], time, BEGINNING)
 
     def merge(self, a: list[float], b: list[float]) -> list[float]:
         return [max(a[0], b[0])]
@@ -205,7 +190,13 @@ class Recency(Kind, frozen=True):
 
 
 class FirstSeen(Kind, frozen=True):
-    """Seconds since the earliest event."""
+    """Seconds since the earliest event.
+
+    >>> kind = FirstSeen(); state = kind.empty()
+    >>> kind.update(state, 160.0, 1.0, 0); kind.update(state, 100.0, 1.0, 0)
+    >>> float(kind.close(np.array([state]), np.array([200.0]))[0][0])
+    100.0
+    """
 
     roles = ("age",)
 
@@ -214,6 +205,7 @@ class FirstSeen(Kind, frozen=True):
         return "first_seen"
 
     def update(self, state: list[float], time: float, amount: float, part: int) -> None:
+        time = max(time, BEGINNING)
         state[0] = min(state[0] or time, time)
 
     def merge(self, a: list[float], b: list[float]) -> list[float]:
@@ -225,9 +217,18 @@ class FirstSeen(Kind, frozen=True):
 
 
 class Last(Kind, frozen=True):
-    """The latest identifier (a digest; of two at the same time the later arrival), as a category."""
+    """The latest identifier (a digest), as a category.
+
+    Of two at the same time it is the one that arrived later; of two states at the same time, the larger digest.
+
+    >>> kind = Last(); state = kind.empty()
+    >>> kind.update(state, 160.0, 7.0, 0); kind.update(state, 100.0, 8.0, 0)
+    >>> float(kind.close(np.array([state]), np.array([200.0]))[0][0])
+    7.0
+    """
 
     roles = ("plain", "plain")
+    values = ("candidate", "category")
     categorical = True
 
     @property
@@ -244,24 +245,3 @@ class Last(Kind, frozen=True):
     @classmethod
     def finish(cls, aged: Sequence[Floats], parameters: Parameters) -> tuple[Floats, ...]:
         return (aged[0],)
-
-
-def age(roles: Sequence[Role], states: Floats, now: Floats, parameters: Parameters) -> list[Floats]:
-    """Each slot of states (slots, ...) as its role says at `now`."""
-    aged = list(states)
-    for at, role in enumerate(roles):
-        if role == "value":
-            aged[at] = fade(states[at], states[at + 1], now, parameters["half_life"])
-        elif role == "age":
-            aged[at] = since(states[at], now)
-    return aged
-
-
-def fade(value: Floats, time: Floats, now: Floats, half_life: float | Floats) -> Floats:
-    """Decayed sums as of `time`, faded to `now` (never grown: a state newer than `now` counts as of `now`)."""
-    return value * np.exp2(np.minimum(time - now, 0.0) / half_life)
-
-
-def since(time: Floats, now: Floats) -> Floats:
-    """Seconds from `time` to `now`, NaN where time is 0 (never)."""
-    return np.where(time > 0, np.maximum(now - time, 0.0), np.nan)

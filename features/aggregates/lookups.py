@@ -1,4 +1,4 @@
-"""Looking up in the tables of many rows at once: which keys are there, and where; and what the windows add up to."""
+"""Looking up in the tables of many rows at once: which keys are there, and where; and what whole tables come to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from features.ids import BITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from features.aggregates.aging import Floats
     from features.aggregates.columns import Columns
-    from features.aggregates.keyed import Window
-    from features.aggregates.kinds import Floats
     from features.aggregates.plan import Plan
+    from features.aggregates.windows import Whole
 
     Ints = NDArray[np.int64]
     Found = tuple[Ints, Ints, Ints]
@@ -79,14 +79,11 @@ def _flat(starts: Ints, count: Ints) -> Ints:
     return positions
 
 
-def sum_window(columns: Columns, table: int, kind: Window, now: Floats) -> Floats:
-    """What a window's table of each row adds up to at `now`."""
-    count, keys, rows = columns.count[table], columns.key_at[table], columns.row_at[table]
+def close_table(columns: Columns, table: int, kind: Whole, now: Floats) -> Floats:
+    """What a table that closes to one value comes to in each row."""
+    count, keys, values = columns.count[table], columns.key_at[table], columns.row_at[table]
     row = np.arange(columns.size).repeat(count)
     if columns.size == 1:
-        hops = columns.ids[int(keys[0]) :][: len(row)]
-        amounts = columns.numbers[int(rows[0]) :][: len(row)]
-    else:
-        hops, amounts = columns.ids[_flat(keys, count)], columns.numbers[_flat(rows, count)]
-    inside = hops >= kind.oldest(now)[row]
-    return np.bincount(row, amounts * inside, columns.size).astype(np.float64)
+        place, at = int(keys[0]), int(values[0])
+        return kind.total(row, columns.ids[place : place + len(row)], columns.numbers[at : at + len(row)], now)
+    return kind.total(row, columns.ids[_flat(keys, count)], columns.numbers[_flat(values, count)], now)

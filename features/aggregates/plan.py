@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features.aggregates.keyed import KeyedKind, Window
-from features.aggregates.kinds import Kind, parameters_of
+from features.aggregates.aging import parameters_of
+from features.aggregates.keyed import KeyedKind
+from features.aggregates.kinds import Kind  # noqa: TC001  # msgspec reads annotations at run time
+from features.aggregates.windows import Whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from features.aggregates.aging import Floats, Parameters, Role
     from features.aggregates.declared import Aggregate
-    from features.aggregates.kinds import Floats, Parameters, Role
     from features.aggregates.rows import Layout
 
     Ints = NDArray[np.int64]
@@ -56,7 +58,7 @@ class KeyedGroup(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A layout's groups, and the names of its features in their order: windows, unkeyed, keyed ones."""
+    """A layout's groups, and the names of its features in their order: whole tables, unkeyed, keyed ones."""
 
     head: Ints
     """(floats of all aggregates,) 0, 1, ..."""
@@ -71,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True):
     half_lives: Floats
     """(values, 1)"""
     ages: slice
-    windows: tuple[tuple[int, Window], ...]
+    whole: tuple[tuple[int, Whole], ...]
     """(table, kind) of each."""
     unkeyed: tuple[Group, ...]
     keyed: tuple[KeyedGroup, ...]
@@ -85,8 +87,8 @@ def plan_of(layout: Layout) -> Plan:
     heads = _before([aggregate.kind.slots for aggregate in aggregates])
     tables = {at: one.kind for at, one in enumerate(aggregates) if isinstance(one.kind, KeyedKind)}
     table_of = {at: table for table, at in enumerate(tables)}
-    windows = {at: kind for at, kind in tables.items() if isinstance(kind, Window)}
-    names = [aggregates[at].name for at in windows]
+    whole = {at: kind for at, kind in tables.items() if isinstance(kind, Whole)}
+    names = [aggregates[at].name for at in whole]
     groups = _grouped(aggregates)
     places = _order(groups, heads, aggregates)
     unkeyed: list[Group] = []
@@ -112,7 +114,7 @@ def plan_of(layout: Layout) -> Plan:
         times=slice(len(places.half_lives), 2 * len(places.half_lives)),
         half_lives=places.half_lives,
         ages=slice(2 * len(places.half_lives), places.fixed),
-        windows=tuple((table_of[at], kind) for at, kind in windows.items()),
+        whole=tuple((table_of[at], kind) for at, kind in whole.items()),
         unkeyed=tuple(unkeyed),
         keyed=tuple(keyed),
         names=tuple(names),
@@ -151,7 +153,7 @@ def _grouped(aggregates: tuple[Aggregate, ...]) -> list[_Grouped]:
     """Class, key and places of the aggregates that can be closed together, those without keys first."""
     members: dict[tuple[type[Kind] | type[KeyedKind], str], list[int]] = {}
     for at, aggregate in enumerate(aggregates):
-        if not isinstance(aggregate.kind, Window):
+        if not isinstance(aggregate.kind, Whole):
             members.setdefault((type(aggregate.kind), aggregate.key or ""), []).append(at)
     groups = [(kind, key, places) for (kind, key), places in members.items()]
     return sorted(groups, key=lambda group: issubclass(group[0], KeyedKind))

@@ -31,6 +31,15 @@ class Row(msgspec.Struct):
     applied: int
     """Arrival of the last event in it, in microseconds; 0 for none."""
     states: list[State]
+    owner: str = ""
+    """The id that this one was joined to; its row is empty then. Of customers only, as what follows."""
+    linked: int = 0
+    """Arrival of the event that joined them."""
+    assignment: str = ""
+    """The id under which the customer was seen first, where that is another than the row's, and when."""
+    assigned: int = 0
+    consent: dict[str, tuple[int, bool]] = {}
+    """Purpose -> when the customer spoke of it last (microseconds), and whether it is allowed."""
 
 
 class Layout(msgspec.Struct, frozen=True):

@@ -32,6 +32,10 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     context: dict[str, Any] = {}
     decision_id: str | None = None
     """Set on events that came inside a decision request."""
+    via: list[tuple[str, int]] = []
+    """The ids that had the event before, each joined to the next and the last to `customer`, and the arrival of each
+    link.
+    """
 
 
 class Track(Recorded, frozen=True, kw_only=True, tag="track"):
@@ -78,6 +82,38 @@ class SnapshotTaken(Recorded, frozen=True, kw_only=True, tag="snapshot"):
     """Partition -> arrival of the last event in the snapshot."""
 
 
+class StateRead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A customer's row: the packed lists, little-endian 8-byte, and the layout they follow."""
+
+    layout: str
+    applied: int
+    numbers: bytes
+    ids: bytes
+
+
+class Joined(Recorded, frozen=True, kw_only=True, tag="joined"):
+    """What was known of `previous` belongs to `customer` now: from the worker of the one id to that of the other."""
+
+    previous: str
+    linked: int
+    """Arrival of the event that joined them, in the stream of `previous`."""
+    state: StateRead
+    assignment: str
+    """The id under which `previous` was seen first, and when, in microseconds: experiments go by it."""
+    assigned: int
+    consent: dict[str, tuple[int, bool]] = {}
+
+
+class ConsentGiven(Recorded, frozen=True, kw_only=True, tag="consent"):
+    """What a customer allows, or no longer allows: some of `tracking`, `personalisation`, `marketing`."""
+
+    purposes: dict[str, bool]
+
+
+class Erased(Recorded, frozen=True, kw_only=True, tag="erased"):
+    """Everything that is known of the customer is to be forgotten; stands in no archive."""
+
+
 class Served(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One item of an answer as logged."""
 
@@ -104,15 +140,6 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     """`name/version` that scored, None on lower rungs."""
 
 
-class StateRead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The customer's row as it was read: the packed lists, little-endian 8-byte, and the layout they follow."""
-
-    layout: str
-    applied: int
-    numbers: bytes
-    ids: bytes
-
-
 class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     """What was served and everything needed to serve it again."""
 
@@ -122,7 +149,7 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     snapshot: int
     snapshot_time: int
     state: StateRead | None = None
-    """None: the customer was unknown, or could not be read (then `rung` is not `model`)."""
+    """As it was read. None: the customer was unknown, or could not be read (then `rung` is not `model`)."""
     events: list[Track | Identify | Page | Screen | Group | Alias] = []
     """Inline events, applied to a copy of the state for this decision."""
     variants: dict[str, str] = {}
@@ -134,7 +161,8 @@ class DecisionHead(Recorded, frozen=True, kw_only=True, tag="decision"):
     """A decision without what was served."""
 
 
-Said = Track | Identify | Page | Screen | Group | Alias | CatalogPublished | SnapshotTaken
+Sent = Track | Identify | Page | Screen | Group | Alias
+Said = Sent | Joined | ConsentGiven | Erased | CatalogPublished | SnapshotTaken
 Event = Said | Decision
 Skimmed = Said | DecisionHead
 
@@ -143,7 +171,7 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _skimmer: msgspec.json.Decoder[Skimmed] = msgspec.json.Decoder(Skimmed)
 
 
-def encode(event: Event) -> bytes:
+def encode(event: Event | Skimmed) -> bytes:
     """The event's bytes as they stand in streams and the archive (JSON; bytes fields as base64)."""
     return _encoder.encode(event)
 

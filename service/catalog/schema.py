@@ -66,6 +66,17 @@ class Experiment(Part):
     variants: Annotated[list[Variant], Field(min_length=1)]
 
 
+class Consent(Part):
+    """What holds for customers who have not said anything."""
+
+    tracking: bool = True
+    """Events are kept and become features; else they are counted only."""
+    personalisation: bool = True
+    """Decisions use what is known of the customer; else the context only."""
+    marketing: bool = False
+    """The customer may be written to."""
+
+
 class Catalog(Part):
     """The whole document."""
 
@@ -74,6 +85,7 @@ class Catalog(Part):
     placements: Annotated[list[Placement], Field(min_length=1)]
     candidates: Annotated[list[Candidate], Field(min_length=1)]
     experiments: list[Experiment] = []
+    consent: Consent = Consent()
 
     @field_validator("time_zone")
     @classmethod

@@ -1,4 +1,6 @@
-"""Why and why not, in words and numbers: SHAP contributions of what is shown, and the reason of what is not."""
+"""Why and why not, in words and numbers: SHAP contributions of what is shown, the reason of what is not, and how old
+the features were.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,23 @@ import msgspec
 import numpy as np
 
 from features.ids import digest
+from features.lifetimes import is_expired
 from models.policy import order
-from service.decisions.schema import Contribution, ExplainedItem, Explanation, NotShown
+from service.decisions.record import timestamp
+from service.decisions.schema import Contribution, ExplainedItem, Explanation, NotShown, ViewAge
 
 if TYPE_CHECKING:
     from models.signature import Feature
     from service.decisions.choose import Chosen, Slate
     from service.decisions.question import Question
-    from service.decisions.schema import DecisionAnswer
+    from service.decisions.schema import DecisionAnswer, View
 
 STRONGEST = 6
 
 
 async def explain(question: Question, chosen: Chosen, reply: DecisionAnswer, seconds: float) -> DecisionAnswer:
-    """The answer with explanations; without them when they take longer than `seconds`."""
+    """The answer with ages and explanations; without the latter when they take longer than `seconds`."""
+    reply = msgspec.structs.replace(reply, ages=tell_ages(question))
     try:
         async with asyncio.timeout(seconds):
             explanations = await asyncio.to_thread(lambda: [_explain(question, slate) for slate in chosen.slates])
@@ -34,6 +39,27 @@ async def explain(question: Question, chosen: Chosen, reply: DecisionAnswer, sec
         for placement, explanation in zip(reply.placements, explanations, strict=True)
     ]
     return msgspec.structs.replace(reply, placements=placements)
+
+
+def tell_ages(question: Question) -> list[ViewAge]:
+    """The age of each feature view as the decision read it."""
+    state, head, now = question.state, question.frame.head, question.now
+    read = None if state is None else state.applied
+    taken = head.time if head is not None and head.number else None
+    number = str(head.number) if head is not None and head.number else None
+    return [
+        _age("customer", now, read, expired=read is not None and is_expired("customer", read, now)),
+        _age("candidate", now, taken, number),
+        _age("successors", now, taken, number),
+        ViewAge(view="attributes", version=question.frame.compiled.version, as_of=None, age_seconds=None),
+    ]
+
+
+def _age(view: View, now: int, as_of: int | None, version: str | None = None, expired: bool = False) -> ViewAge:
+    if as_of is None:
+        return ViewAge(view=view, version=version, as_of=None, age_seconds=None)
+    age = max(now - as_of, 0) / 1e6
+    return ViewAge(view=view, version=version, as_of=timestamp(as_of), age_seconds=age, expired=expired)
 
 
 def _explain(question: Question, slate: Slate) -> Explanation:

@@ -10,6 +10,8 @@ import numpy as np
 from features.aggregates.columns import Columns, close, decode_blank, decode_rows
 from features.aggregates.engine import TOTAL_ID
 from features.aggregates.rows import LAYOUTS, blank, pack
+from features.lifetimes import is_expired
+from service import metrics
 from service.catalog.compiled import Compiled, pool
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ class Frame(msgspec.Struct, frozen=True):
     successors: Mapping[int, StoredRow]
     pools: dict[str, Ints]
     """Placement -> positions of the candidates that compete, the shortlisted ones."""
+    opened: dict[int, Columns] = {}
+    """Successors that were asked for before, decoded."""
+
+    def successors_of(self, item: int) -> Columns:
+        """What others viewed after an item, by its digest."""
+        found = self.opened.get(item)
+        if found is None:
+            layout, row = LAYOUTS["successors"], self.successors.get(item)
+            found = decode_blank(layout) if row is None else decode_rows(layout, [(row.numbers, row.ids)])
+            self.opened[item] = found
+        return found
 
 
 def build(
@@ -49,9 +62,9 @@ def build(
     """A frame of a snapshot's rows, by digest."""
     layout = LAYOUTS["candidate"]
     empty = pack(blank(layout, ""))
-    known = (candidates.get(key) for key in compiled.ids.tolist())
+    known = (_current(candidates.get(key), head) for key in compiled.ids.tolist())
     columns = decode_rows(layout, [empty if row is None else (row.numbers, row.ids) for row in known])
-    total = candidates.get(TOTAL_ID)
+    total = _current(candidates.get(TOTAL_ID), head)
     totals = decode_blank(layout) if total is None else decode_rows(layout, [(total.numbers, total.ids)])
     popularity = _popularity(columns, head)
     pools = {
@@ -59,6 +72,14 @@ def build(
         for name, placement in compiled.placements.items()
     }
     return Frame(compiled, head, columns, totals, successors, pools)
+
+
+def _current(row: StoredRow | None, head: Head | None) -> StoredRow | None:
+    """A candidate's row unless it is missing by the view's TTL: its age is that in its snapshot."""
+    if row is None or head is None or not is_expired("candidate", row.applied, head.time):
+        return row
+    metrics.EXPIRED.labels("candidate").inc()
+    return None
 
 
 def _popularity(columns: Columns, head: Head | None) -> tuple[Floats, ...]:

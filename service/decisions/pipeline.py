@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from features import stream
+from features.consent import PERSONALISATION, TRACKING, allows
 from features.events.occurrences import read
 from features.events.schema import encode
 from service import metrics
 from service.decisions.choose import choose
 from service.decisions.explain import explain
+from service.decisions.identity import belonging, identify
 from service.decisions.question import Question
 from service.decisions.record import answer, record
 from service.decisions.request import InvalidError, check
@@ -21,6 +23,7 @@ from service.decisions.store import StoredAnswer, UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from features.consent import Consent
     from features.events.schema import Decision
     from features.settings import Settings
     from features.store import Packed
@@ -42,10 +45,14 @@ LEAST_APPEND_SECONDS = 0.003
 
 
 class _Gathered(msgspec.Struct, frozen=True):
+    customer: str
+    """Whom the request's ids belong to."""
     state: Packed | None
     events: list[Event]
     """The inline ones that are not in the state already."""
     readable: bool
+    consent: Consent = {}
+    """Of a customer who cannot be read, the catalog's default holds."""
 
 
 async def decide(live: Live, store: DecisionStore, settings: Settings, asked: DecisionRequest) -> bytes:
@@ -58,7 +65,7 @@ async def decide(live: Live, store: DecisionStore, settings: Settings, asked: De
         earlier = await _earlier(store, request, asked.decision_id)
         if earlier is not None:
             return earlier
-    gathered = await _gather(store, request, began)
+    gathered = await _gather(store, request, settings.partitions, began)
     question = _pose(request, gathered, frame, live.models, now)
     chosen = choose(question)
     reply = answer(question, chosen, (time.perf_counter() - began) * 1e3)
@@ -68,8 +75,12 @@ async def decide(live: Live, store: DecisionStore, settings: Settings, asked: De
         reply = await explain(question, chosen, reply, settings.explain_deadline_ms / 1e3)
         due += time.perf_counter() - explaining  # it has a deadline of its own
     left = max(due - time.perf_counter(), LEAST_APPEND_SECONDS) if gathered.readable else 0.0
-    decision = record(question, chosen, request, gathered.events)
-    body = await _commit(store, request, decision, msgspec.json.encode(reply), left)
+    decision = record(question, chosen, reply, request.asked, gathered.customer, gathered.events)
+    body = msgspec.json.encode(reply)
+    if allows(gathered.consent, TRACKING, frame.compiled.document.consent.tracking):
+        body = await _commit(store, request, decision, settings.partitions, body, left)
+    else:
+        metrics.EVENTS.labels("untracked").inc(1 + len(decision.events))
     metrics.DECISIONS.labels(chosen.rung).inc()
     metrics.DECISION_SECONDS.observe(time.perf_counter() - began)
     return body
@@ -91,55 +102,76 @@ def _same(stored: StoredAnswer, request: Request) -> bytes:
     return stored.body
 
 
-async def _gather(store: DecisionStore, request: Request, began: float) -> _Gathered:
+async def _gather(store: DecisionStore, request: Request, partitions: int, began: float) -> _Gathered:
     """The customer's row, waiting for what must be in it, within the read's share of the deadline."""
 
     def left(share: float) -> float:
         return request.seconds * share - (time.perf_counter() - began)
 
+    def for_reading() -> float:
+        return max(left(READ_SHARE), request.seconds * LEAST_SHARE)
+
     events, tokens = request.events, request.tokens
     try:
+        found = await identify(store, request.ids, for_reading())
         if request.may_be_resent:
-            ids = [event.message_id for event in events]
-            seen, last = await store.find_seen(request.partition, ids, left(READ_SHARE))
+            place = stream.partition_of(found.customer, partitions)
+            seen, last = await store.find_seen(place, [event.message_id for event in events], left(READ_SHARE))
             if seen:  # these are in the state as soon as the last event is
                 events = [event for event in events if event.message_id not in seen]
-                tokens = [*tokens, (request.partition, last)]
+                tokens = [*tokens, (place, last)]
         if tokens:
-            await store.wait_for(tokens, left(WAIT_SHARE))
-        seconds = max(left(READ_SHARE), request.seconds * LEAST_SHARE)
-        return _Gathered(await store.read_customer(request.customer, seconds), events, readable=True)
+            handed_on = await store.wait_for(tokens, left(WAIT_SHARE))
+            found = await identify(store, request.ids, for_reading())
+            for owner in found.chain if handed_on else []:  # what came to these must be in, too
+                newest = await store.last_arrival(stream.partition_of(owner, partitions), for_reading())
+                await store.wait_for([newest], left(WAIT_SHARE))
+                found = await identify(store, request.ids, for_reading())
+        events = [belonging(event, found) for event in events]
+        return _Gathered(found.customer, found.row, events, readable=True, consent=found.consent)
     except UnreachableError:
-        return _Gathered(None, events, readable=False)
+        return _Gathered(request.customer, None, events, readable=False)
 
 
 def _pose(request: Request, gathered: _Gathered, frame: Frame, models: Mapping[str, Bundle], now: int) -> Question:
     asked = request.asked
+    default = frame.compiled.document.consent.personalisation
+    personalised = allows(gathered.consent, PERSONALISATION, default)
     return Question(
         decision_id=request.decision_id,
         now=now,
         placements=asked.placements,
         context=asked.context,
         flags=asked.flags,
-        state=gathered.state,
-        occurrences=[seen for event in gathered.events if (seen := read(event)) is not None],
+        state=gathered.state if personalised else None,
+        occurrences=[seen for event in gathered.events if personalised and (seen := read(event)) is not None],
+        personalised=personalised,
         frame=frame,
         models=models,
         rung="model" if gathered.readable else "prior",
     )
 
 
-async def _commit(store: DecisionStore, request: Request, decision: Decision, body: bytes, seconds: float) -> bytes:
+async def _commit(
+    store: DecisionStore, request: Request, decision: Decision, partitions: int, body: bytes, seconds: float
+) -> bytes:
     """Append the decision and its inline events; spill them if Redis does not take them. The body to answer."""
-    messages = [stream.Message(event.message_id, encode(event)) for event in (decision, *decision.events)]
+    messages: dict[int, list[stream.Message]] = {}
+    for event in (decision, *decision.events):
+        place = stream.partition_of(event.customer, partitions)
+        messages.setdefault(place, []).append(stream.Message(event.message_id, encode(event)))
+    home, *others = messages  # the decision's own partition comes first
     try:
+        for place in others:  # events that join ids go to the id that is given up
+            await store.append_decision(place, messages[place], seconds)
         if request.asked.decision_id is None:
-            await store.append_decision(request.partition, messages, seconds, ours=not request.may_be_resent)
+            await store.append_decision(home, messages[home], seconds, ours=not request.may_be_resent)
             return body
         mine = StoredAnswer(request.fingerprint, body)
-        kept = await store.append_once(request.partition, messages, request.decision_id, mine, seconds)
+        asked = (request.partition, request.decision_id)
+        kept = await store.append_once(home, messages[home], asked, mine, seconds)
         return _same(kept, request)
     except UnreachableError:
-        for message in messages:
+        for message in (message for part in messages.values() for message in part):
             store.spill.keep(message.payload)
     return body

@@ -36,5 +36,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame
     models: Mapping[str, Bundle]
     """Alias -> model."""
+    personalised: bool = True
+    """Whether the customer allows that; else `state` and `occurrences` are empty."""
     rung: Rung
     """The best rung that may be used: `prior` when the customer's row could not be read."""

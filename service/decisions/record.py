@@ -14,28 +14,41 @@ from service.decisions.schema import (
     AnsweredPlacement,
     DecisionAnswer,
 )
+from service.decisions.scoring import current_state
 
 if TYPE_CHECKING:
     from features.store import Packed
     from service.decisions.choose import Chosen, Slate
     from service.decisions.question import Question
-    from service.decisions.request import Request
+    from service.decisions.schema import DecisionRequest
     from service.events.normalise import Event
 
 
-def record(question: Question, chosen: Chosen, request: Request, events: list[Event]) -> Decision:
-    """The decision's event, about 5 KB; `events` are the inline ones with their final ids."""
+def record(
+    question: Question,
+    chosen: Chosen,
+    reply: DecisionAnswer,
+    asked: DecisionRequest,
+    customer: str,
+    events: list[Event],
+) -> Decision:
+    """The decision's event, about 5 KB: what was answered, why, and to whom.
+
+    `customer` is whom the request's ids belong to, `events` are the inline ones with their final ids.
+    """
     frame = question.frame
     return Decision(
         message_id=f"decision:{question.decision_id}",
         decision_id=question.decision_id,
-        customer=request.customer,
-        user_id=request.asked.customer_id,
-        anonymous_id=request.asked.anonymous_id,
+        customer=customer,
+        user_id=asked.customer_id,
+        anonymous_id=asked.anonymous_id,
         time=question.now,
         received=question.now,
         context=question.context,
-        placements=[_slot(slate, question) for slate in chosen.slates],
+        placements=[
+            _slot(slate, answered.items) for slate, answered in zip(chosen.slates, reply.placements, strict=True)
+        ],
         rung=chosen.rung,
         catalog_version=frame.compiled.version,
         snapshot=0 if frame.head is None else frame.head.number,
@@ -59,7 +72,7 @@ def _state(state: Packed | None) -> StateRead | None:
     )
 
 
-def _slot(slate: Slate, question: Question) -> Slot:
+def _slot(slate: Slate, items: list[AnsweredItem]) -> Slot:
     return Slot(
         id=slate.placement.id,
         limit=slate.asked.limit or slate.placement.limit,
@@ -73,7 +86,7 @@ def _slot(slate: Slate, question: Question) -> Slot:
                 value=item.value,
                 selection_probability=item.selection_probability,
             )
-            for item in _items(slate, question)
+            for item in items
         ],
         rejected=slate.rejected,
         exploration=slate.exploration,
@@ -134,13 +147,15 @@ def answer(question: Question, chosen: Chosen, took_ms: float) -> DecisionAnswer
         ],
         model=model,
         catalog_version=question.frame.compiled.version,
+        personalised=question.personalised,
     )
 
 
 def _as_of(question: Question) -> str | None:
     if question.occurrences:
         return timestamp(question.now)
-    return None if question.state is None else timestamp(question.state.applied)
+    state = current_state(question)
+    return None if state is None else timestamp(state.applied)
 
 
 def timestamp(microseconds: int) -> str:

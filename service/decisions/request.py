@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,6 +40,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """(partition, arrival) of each event to wait for."""
     seconds: float
     """Until the answer is due."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The known id, if there is one, and the anonymous one."""
+        both = (self.asked.customer_id, self.asked.anonymous_id)
+        return list(dict.fromkeys(one for one in both if one))
 
     @property
     def may_be_resent(self) -> bool:
@@ -95,9 +101,10 @@ def _events(asked: DecisionRequest, decision_id: str, compiled: Compiled, now: i
 
 def new_id(now: int) -> str:
     """A UUIDv7 (RFC 9562): sorts by time, `now` in microseconds."""
-    random = uuid.uuid4().int & ((1 << 74) - 1)
-    high, low = random >> 62, random & ((1 << 62) - 1)
-    return str(uuid.UUID(int=(now // 1000 << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low))
+    random = int.from_bytes(os.urandom(10), "big")
+    high, low = random >> 68, random & ((1 << 62) - 1)
+    text = f"{(now // 1000 << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _tokens(text: str, partitions: int) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -50,6 +50,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """The token of an event's answer: wait, within the deadline, until that event is in the features."""
     deadline_ms: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     explain: bool = False
+    """Adds why each item was chosen, why others were not, and the age of each feature view."""
 
 
 class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -117,7 +118,27 @@ class AnsweredModel(msgspec.Struct, frozen=True, kw_only=True):
     reward: str
 
 
-class DecisionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+View = Literal["customer", "candidate", "successors", "attributes"]
+
+
+class ViewAge(msgspec.Struct, frozen=True, kw_only=True):
+    """How old the values of one feature view were when they were read."""
+
+    view: View
+    """`customer`: the visitor's row, inline events apart; `candidate` and `successors`: the snapshot of all candidates'
+    features; `attributes`: what the catalog says of them."""
+    version: str | None
+    """Number of the snapshot, version of the catalog; null for the customer."""
+    as_of: str | None
+    """Of the customer, when the last event in the row arrived; of the snapshot, when it was taken. Null for what is not
+    there, and for the catalog, which holds until it is replaced."""
+    age_seconds: float | None
+    """From `as_of` to the decision."""
+    expired: bool = False
+    """Older than the view's TTL: the decision counted it as missing."""
+
+
+class DecisionAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to show."""
 
     decision_id: str
@@ -125,8 +146,13 @@ class DecisionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     rung: str
     """How it was made: `model`, `prior` (smoothed popularity) or `static` (the catalog's order)."""
     features_as_of: str | None
-    """Time of the last event in the customer's features; null for a customer without any, or unread."""
+    """Time of the last event in the customer's features; null for a customer without any within the view's TTL, or
+    unread."""
     placements: list[AnsweredPlacement]
     experiments: list[AnsweredExperiment]
     model: AnsweredModel | None
     catalog_version: str
+    personalised: bool = True
+    """False: the customer does not allow it, and the decision used the context only."""
+    ages: list[ViewAge] | None = None
+    """The age of each feature view that was read; only with `explain`."""

@@ -12,11 +12,15 @@ from features.aggregates.derived import share
 from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, blank, pack
 from features.ids import digest
+from features.lifetimes import is_expired
 from models.matrix import States, Subjects, compute, device_of, moment, zone_of
+from models.referrers import referrer_of
+from service import metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from features.store import Packed
     from service.catalog.schema import Placement
     from service.decisions.question import Question
 
@@ -38,9 +42,11 @@ class Customer(msgspec.Struct, frozen=True):
 
 
 def open_customer(question: Question) -> Customer:
-    """The customer's states with the inline events applied."""
+    """The customer's states with the inline events applied. What is older than its view's TTL counts as missing."""
     layout = LAYOUTS["customer"]
-    state = question.state
+    state = current_state(question)
+    if state is None and question.state is not None:
+        metrics.EXPIRED.labels("customer").inc()
     if question.occurrences:
         # Applied to a copy: the worker applies the same events once more when they come through the stream.
         row = blank(layout, "") if state is None else state.unpack(layout, "")
@@ -51,11 +57,22 @@ def open_customer(question: Question) -> Customer:
         columns = decode_blank(layout)
     else:
         columns = decode_rows(layout, [(state.numbers, state.ids)])
-    after = LAYOUTS["successors"]
-    last = int(columns.head[0, LAST_VIEWED])
-    row_after = question.frame.successors.get(last)
-    successors = decode_blank(after) if row_after is None else decode_rows(after, [(row_after.numbers, row_after.ids)])
-    return Customer(columns, successors)
+    return Customer(columns, _successors(question, int(columns.head[0, LAST_VIEWED])))
+
+
+def current_state(question: Question) -> Packed | None:
+    """The customer's row as it counts now: None if there is none, or none within the view's TTL."""
+    state = question.state
+    return None if state is None or is_expired("customer", state.applied, question.now) else state
+
+
+def _successors(question: Question, last: int) -> Columns:
+    """What followed the candidate, as of the snapshot: all rows of a snapshot have one age."""
+    row, head = question.frame.successors.get(last), question.frame.head
+    if row is None or head is None or not is_expired("successors", row.applied, head.time):
+        return question.frame.successors_of(last)
+    metrics.EXPIRED.labels("successors").inc()
+    return decode_blank(LAYOUTS["successors"])
 
 
 def features_of(question: Question, customer: Customer, placement: Placement, pool: Ints) -> dict[str, Floats]:
@@ -80,6 +97,7 @@ def features_of(question: Question, customer: Customer, placement: Placement, po
         hour=np.array([hour]),
         weekday=np.array([weekday]),
         device=np.array([digest(device_of(question.context))]),
+        referrer=np.array([digest(referrer_of(question.context))]),
         placement=np.array([digest(placement.id)]),
     )
     return compute(states, subjects)

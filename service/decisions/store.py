@@ -13,7 +13,7 @@ from redis import RedisError
 
 from features import stream
 from features.ids import digest
-from features.store import OnlineStore, Packed
+from features.store import Known, OnlineStore
 from features.stream import Message
 from service import metrics
 from service.decisions.breaker import Breaker
@@ -22,6 +22,7 @@ from service.decisions.spill import Spill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from features.aggregates.rows import Row
     from features.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ TELLING_SECONDS = 0.02
 """Waiting less than this in vain is the request's own impatience, and no failure of Redis."""
 LEAST_SECONDS = 0.01
 APPEND_SECONDS = 1.0
+SETTLE_SECONDS = 30.0
+SETTLINGS = 3
+"""What is handed on to another id comes to another stream, and from there perhaps to a third."""
 
 
 class UnreachableError(Exception):
@@ -73,27 +77,37 @@ class DecisionStore:
     async def _decide(self, operation: str, work: Any, seconds: float) -> Any:
         return await self._guard(self._decisions, operation, work, seconds)
 
-    async def read_customer(self, customer: str, seconds: float) -> Packed | None:
-        """The customer's row, None if unknown. Raises UnreachableError."""
-        row: Packed | None = await self._decide("read", self._online.read_customer(customer), seconds)
-        return row
+    async def read_customers(self, customers: Sequence[str], seconds: float) -> list[Known]:
+        """What is known of each id. Raises UnreachableError."""
+        known: list[Known] = await self._decide("read", self._online.read_customers(customers), seconds)
+        return known
 
     async def read_answer(self, partition: int, decision_id: str, seconds: float) -> StoredAnswer | None:
         """What was answered to this id before. Raises UnreachableError."""
         found = await self._decide("read", self._line.ask("GET", _answer_key(partition, decision_id)), seconds)
         return None if found is None else msgspec.msgpack.decode(found, type=StoredAnswer)
 
-    async def wait_for(self, tokens: Sequence[tuple[int, int]], seconds: float) -> None:
-        """Wait until the features hold the events of these tokens, or the time is over. Raises UnreachableError."""
+    async def wait_for(self, tokens: Sequence[tuple[int, int]], seconds: float) -> bool:
+        """Wait until the features hold the events of these tokens, or the time is over.
+
+        Whether any of them may have led to events for other ids. Raises UnreachableError.
+        """
         deadline = time.monotonic() + seconds
-        keys = [stream.cursor_key(partition) for partition, _ in tokens]
+        keys = [key(partition) for partition, _ in tokens for key in (stream.cursor_key, stream.handed_key)]
         pause = 0.001
         while (left := deadline - time.monotonic()) > 0:
-            cursors = await self._decide("read", self._line.ask("MGET", *keys), max(left, LEAST_SECONDS))
-            if all(int(cursor or 0) >= arrival for cursor, (_, arrival) in zip(cursors, tokens, strict=True)):
-                return
+            found = await self._decide("read", self._line.ask("MGET", *keys), max(left, LEAST_SECONDS))
+            cursors, handed = ([int(value or 0) for value in found[at::2]] for at in (0, 1))
+            if all(cursor >= arrival for cursor, (_, arrival) in zip(cursors, tokens, strict=True)):
+                return any(last >= arrival for last, (_, arrival) in zip(handed, tokens, strict=True))
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.01)
+        return False
+
+    async def last_arrival(self, partition: int, seconds: float) -> tuple[int, int]:
+        """The token of the partition's last event. Raises UnreachableError."""
+        last = await self._decide("read", self._line.ask("GET", stream.last_key(partition)), seconds)
+        return partition, int(last or 0)
 
     async def find_seen(self, partition: int, message_ids: Sequence[str], seconds: float) -> tuple[set[str], int]:
         """(those of the message ids that were appended before, arrival of the last event). Raises UnreachableError."""
@@ -132,14 +146,20 @@ class DecisionStore:
         return arrivals
 
     async def append_once(
-        self, partition: int, messages: Sequence[Message], decision_id: str, mine: StoredAnswer, seconds: float
+        self,
+        partition: int,
+        messages: Sequence[Message],
+        asked: tuple[int, str],
+        mine: StoredAnswer,
+        seconds: float,
     ) -> StoredAnswer:
         """Append a decision and keep its answer for retries; gives the answer that is kept.
 
-        That is another one if the same id was decided at the same time elsewhere. Raises UnreachableError.
+        That is another one if the same id was decided at the same time elsewhere; `asked` is the partition of the
+        request's id, and the decision's id. Raises UnreachableError.
         """
         keys, arguments = stream.append_arguments(partition, messages, time.time())
-        answer = _answer_key(partition, decision_id)
+        answer = _answer_key(*asked)
         commands = [
             ("MULTI",),
             ("EVAL", stream.APPEND.text, len(keys), *keys, *arguments),
@@ -149,6 +169,49 @@ class DecisionStore:
         ]
         results = await self._decide("append", self._line.ask_all(commands), seconds)
         return msgspec.msgpack.decode(results[-1][-1], type=StoredAnswer)
+
+    async def settle(self) -> None:
+        """Wait until the archive holds all that came until now, and what that led to. Raises UnreachableError."""
+        numbers = range(self._partitions)
+        for _ in range(SETTLINGS):
+            asking = self._line.ask("MGET", *map(stream.last_key, numbers))
+            lasts = await self._decide("read", asking, APPEND_SECONDS)
+            await self.await_archive([(number, int(last or 0)) for number, last in zip(numbers, lasts, strict=True)])
+
+    async def await_archive(self, tokens: Sequence[tuple[int, int]]) -> None:
+        """Wait until the archive holds these events. Raises UnreachableError."""
+        keys = [stream.archived_key(number) for number, _ in tokens]
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            found = await self._decide("read", self._line.ask("MGET", *keys), APPEND_SECONDS)
+            if all(int(until or 0) >= arrival for until, (_, arrival) in zip(found, tokens, strict=True)):
+                return
+            if time.monotonic() > deadline:
+                raise UnreachableError("the worker does not archive")
+            flush = ("XADD", stream.FLUSH, "MAXLEN", "~", 1000, "*", "by", "api")
+            await self._decide("append", self._line.ask(*flush), APPEND_SECONDS)
+            await asyncio.sleep(0.02)
+
+    def load_customer(self, customer: str) -> Row:
+        """The customer's live states; waits for it. Raises redis.RedisError."""
+        return self._online.load_customers([customer])[customer]
+
+    async def forget_answers(self, customers: Sequence[str], decisions: Sequence[str]) -> int:
+        """Delete the answers kept for retries, and processed entries that the streams still hold -> answers deleted.
+
+        Raises UnreachableError.
+        """
+        places = sorted({stream.partition_of(customer, self._partitions) for customer in customers})
+        until = await self._decide(
+            "read", self._line.ask("MGET", *[stream.archived_key(place) for place in places]), APPEND_SECONDS
+        )
+        trims = [
+            ("XTRIM", stream.events_key(place), "MINID", "=", f"{int(last or 0) + 1}-0")
+            for place, last in zip(places, until, strict=True)
+        ]
+        answers = [("UNLINK", _answer_key(place, decision)) for place in places for decision in decisions]
+        found = await self._decide("append", self._line.ask_all([*trims, *answers]), SETTLE_SECONDS)
+        return sum(found[len(trims) :])
 
     async def append_spilled(self) -> None:
         """Append what was spilled, if Redis takes it."""

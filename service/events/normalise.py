@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from features.events.occurrences import LONGEST_ID, identifier
-from features.events.schema import Alias, Group, Identify, Page, Screen, Track
+from features.events.schema import Alias, Group, Identify, Page, Screen, Track, encode
+from features.reserved import CANARY
+from service.nesting import is_deeper
 
 if TYPE_CHECKING:
     from service.catalog.compiled import Compiled
@@ -16,20 +18,42 @@ if TYPE_CHECKING:
 Event = Track | Identify | Page | Screen | Group | Alias
 MOST_BYTES = 32 * 1024
 """Of one event, as Segment has it."""
+DEEPEST = 64
+"""Levels of objects and lists in an event."""
+LONGEST_FOUND = 60
+LONGEST_DATE = len("2026-11-23")
+"""A date alone is no time."""
 
 
 class RejectedError(ValueError):
     """An event that is not taken; `field` is empty where the whole of it is wrong."""
 
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}" if field else reason)
+    def __init__(self, field: str, reason: str, found: str = "") -> None:
+        """`reason` is the same for all events of which the same is wrong; `found` is what this one has instead."""
         self.field = field
         self.reason = reason
+        self.detail = f"{reason}, not {found[:LONGEST_FOUND]}" if found else reason
+        super().__init__(f"{field}: {self.detail}" if field else self.detail)
 
 
 def resolve(customer_id: str | None, anonymous_id: str | None) -> str:
     """The customer's key: the known id, else the anonymous one, else empty."""
     return customer_id or anonymous_id or ""
+
+
+def admit(message: Any, received: int, new_id: str, compiled: Compiled | None = None) -> tuple[Event, bytes]:
+    """The stored event of a message and its bytes, as `normalise`; of any message. Raises RejectedError."""
+    if not isinstance(message, dict):
+        raise RejectedError("", "an object is expected")
+    event = normalise(message, received, new_id, compiled)
+    payload = encode(event)
+    if payload.count(b"{") + payload.count(b"[") > DEEPEST and is_deeper(message, DEEPEST):
+        raise RejectedError("", f"objects and lists may stand in each other {DEEPEST} deep")
+    if len(payload) > MOST_BYTES:  # what we have added does not count, but has a limit too
+        length = len(msgspec.json.encode(message))
+        if length > MOST_BYTES or len(payload) > 2 * MOST_BYTES:
+            raise RejectedError("", f"an event has at most {MOST_BYTES} bytes", str(max(length, len(payload))))
+    return event, payload
 
 
 def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Compiled | None = None) -> Event:
@@ -42,6 +66,8 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
     anonymous_id = _id(message, "anonymousId")
     if user_id is None and anonymous_id is None:
         raise RejectedError("userId", "one of userId and anonymousId is required")
+    if CANARY in (user_id, anonymous_id):
+        raise RejectedError("userId", f"{CANARY} is nobody's: Kairos measures with it")
     shared: dict[str, Any] = {
         "message_id": _id(message, "messageId") or new_id,
         "customer": resolve(user_id, anonymous_id),
@@ -65,7 +91,9 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
             name=name if isinstance(name, str) else None, properties=properties, **shared
         )
     if kind == "identify":
-        return Identify(traits=_mapping(message, "traits"), **shared)
+        # An event that joins two ids goes to the one that is given up: there is what has to move.
+        given_up = {"customer": anonymous_id} if user_id and anonymous_id else {}
+        return Identify(traits=_mapping(message, "traits"), **shared | given_up)
     if kind == "group":
         group = _id(message, "groupId")
         if group is None:
@@ -75,8 +103,8 @@ def normalise(message: dict[str, Any], received: int, new_id: str, compiled: Com
         previous = _id(message, "previousId")
         if previous is None:
             raise RejectedError("previousId", "an alias event needs it")
-        return Alias(previous_id=previous, **shared)
-    raise RejectedError("type", f"one of track, identify, page, screen, group, alias is expected, not {kind!r}")
+        return Alias(previous_id=previous, **shared | {"customer": previous, "user_id": user_id or anonymous_id})
+    raise RejectedError("type", "one of track, identify, page, screen, group, alias is expected", repr(kind))
 
 
 def _id(message: dict[str, Any], name: str) -> str | None:
@@ -118,10 +146,19 @@ def _instant(message: dict[str, Any], name: str) -> int | None:
     try:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return int(value * (1e3 if value > 1e11 else 1e6))
-        moment = msgspec.convert(value, datetime)
+        moment = _moment(value)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        raise RejectedError(name, f"a time in ISO 8601 is expected, not {value!r}") from error
+        raise RejectedError(name, "a time in ISO 8601 is expected", repr(value)) from error
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        if not isinstance(value, str) or not LONGEST_DATE < len(value) < LONGEST_FOUND:
+            raise
+        return datetime.fromisoformat(value)  # slower, and also of forms like 20261123T080000+0000
 
 
 def _enrich(name: str, properties: dict[str, Any], compiled: Compiled | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pyarrow import parquet
@@ -12,6 +13,7 @@ from redis import Redis
 from features import archive, snapshots, stream
 from features.aggregates.rows import LAYOUTS, Row, pack, unpack
 from features.events.schema import Event, decode, encode
+from features.home import Home
 from features.ids import digest
 from features.replay import read_entries
 from features.settings import Settings
@@ -21,9 +23,12 @@ from features.streaming import Partition, Processor, load_row, parse_field
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from features.home import Home
+    import pytest
+
+    from features.embedded import Server
+
 
 PARTITIONS = 3
 Rows = dict[tuple[str, int], Row]
@@ -47,7 +52,7 @@ class Deployment:
 
     def open(self) -> None:
         """Start afresh from what Redis and the archive hold."""
-        self.processor = Processor(self.home, self.redis, self.store)
+        self.processor = Processor(self.home, self.redis, self.store, PARTITIONS)
         self.partitions = [Partition(number, self.redis, self.home) for number in range(PARTITIONS)]
         self.snapshotter = Snapshotter(self.redis, self.store, [archive.IMPORTED, *range(PARTITIONS)])
 
@@ -153,3 +158,13 @@ def read_history(home: Home, view: str) -> list[tuple[Row, int]]:
         for row, stamp in zip(table.to_pylist(), stamps, strict=True)
     ]
     return sorted(rows, key=lambda pair: pair[1])
+
+
+@contextmanager
+def deployed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment with an empty home and an empty Redis; made anew for each example."""
+    with Redis.from_url(server.url) as client:
+        client.flushall()
+    deployment = Deployment(Home(tmp_path_factory.mktemp("home")), server.url)
+    yield deployment
+    deployment.close()

@@ -15,9 +15,10 @@ import pytest
 from features.aggregates import columns
 from features.aggregates.declared import ANY, CANDIDATE, CUSTOMER, SUCCESSORS, TOTAL, Aggregate
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
-from features.aggregates.keyed import Affinity, History, KeyedKind, Window
+from features.aggregates.keyed import Affinity, History, KeyedKind
 from features.aggregates.kinds import Decayed, FirstSeen, Last, Mean, Rate, Recency
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
+from features.aggregates.windows import Distinct, Whole, Window
 from features.events.occurrences import Occurrence, read
 from features.ids import digest
 
@@ -47,11 +48,11 @@ class Oracle:
         """Features of a customer, with those of the pair with a candidate and a category."""
         own = [seen for who, seen in self.seen if who == customer]
         keys = {"candidate": digest(candidate), "category": digest(category)}
-        return _all(CUSTOMER, own, now, keys)
+        return close_all(CUSTOMER, own, now, keys)
 
     def candidate(self, candidate: str, now: float) -> Features:
         about = [seen for _, seen in self.seen if candidate == TOTAL or candidate in {item.text for item in seen.items}]
-        return _all(CANDIDATE, about, now, {})
+        return close_all(CANDIDATE, about, now, {})
 
     def successors(self, before: str, candidate: str, now: float) -> Features:
         """Features of `candidate` following `before`."""
@@ -60,7 +61,7 @@ class Oracle:
             for place, (customer, seen) in enumerate(self.seen)
             if seen.name == "Product Viewed" and self.last_viewed(customer, place) == before
         ]
-        return _all(SUCCESSORS, followed, now, {"candidate": digest(candidate)})
+        return close_all(SUCCESSORS, followed, now, {"candidate": digest(candidate)})
 
     def last_viewed(self, customer: str, place: int | None = None) -> str | None:
         """The item that the customer viewed latest, of the first `place` events."""
@@ -72,11 +73,12 @@ class Oracle:
         return max(views)[2] if views else None
 
 
-def _all(aggregates: tuple[Aggregate, ...], seen: list[Occurrence], now: float, keys: dict[str, int]) -> Features:
+def close_all(aggregates: tuple[Aggregate, ...], seen: list[Occurrence], now: float, keys: dict[str, int]) -> Features:
+    """Features of any declarations over the events of one entity."""
     features: Features = {}
     for aggregate in aggregates:
         groups = [[one for one in seen if one.name in names or ANY in names] for names in aggregate.events]
-        if isinstance(aggregate.kind, KeyedKind) and not isinstance(aggregate.kind, Window):
+        if isinstance(aggregate.kind, KeyedKind) and not isinstance(aggregate.kind, Whole):
             assert aggregate.key is not None
             values = _keyed(aggregate, groups[0], now, keys[aggregate.key])
         else:
@@ -93,6 +95,19 @@ def _amount(aggregate: Aggregate, one: Occurrence) -> float:
     return {"one": 1.0, "items": float(len(one.items)), "revenue": one.revenue}[aggregate.value]
 
 
+def _keys(aggregate: Aggregate, one: Occurrence) -> list[int]:
+    ids = [item.id if aggregate.key == "candidate" else item.category for item in one.items]
+    return [key for key in ids if key]
+
+
+def distinct(kind: Distinct, named: Iterable[tuple[float, int]], now: float) -> float:
+    """How many keys (time, key) there are in the window: all of them, or what the (bound + 1)th smallest tells."""
+    smallest = sorted({key for time, key in named if time > now - kind.length})
+    if len(smallest) <= kind.bound:
+        return float(len(smallest))
+    return kind.bound / (smallest[kind.bound] / 2**48)
+
+
 def _remembered(aggregate: Aggregate, one: Occurrence) -> list[int]:
     if aggregate.value == "candidate":
         return [item.id for item in one.items]
@@ -107,6 +122,9 @@ def _unkeyed(aggregate: Aggregate, groups: list[list[Occurrence]], now: float) -
     if isinstance(kind, Rate):
         hits, tries = (_decayed([(one.time, 1.0) for one in group], now, kind.half_life) for group in groups)
         return (hits + kind.strength * kind.prior) / (tries + kind.strength)
+    if isinstance(kind, Distinct):
+        named = [(one.time, key) for one in seen for key in _keys(aggregate, one)]
+        return distinct(kind, named, now)
     amounts = [(one.time, _amount(aggregate, one)) for one in seen]
     if isinstance(kind, Decayed):
         return _decayed(amounts, now, kind.half_life)
@@ -114,7 +132,7 @@ def _unkeyed(aggregate: Aggregate, groups: list[list[Occurrence]], now: float) -
         count = _decayed([(time, 1.0) for time, _ in amounts], now, kind.half_life)
         return _decayed(amounts, now, kind.half_life) / count if seen else math.nan
     if isinstance(kind, Window):
-        return float(sum(one.time // kind.hop >= (now - kind.length) // kind.hop for one in seen))
+        return math.fsum(amount for time, amount in amounts if time // kind.hop >= (now - kind.length) // kind.hop)
     times = [now - one.time for one in seen]
     assert isinstance(kind, Recency | FirstSeen)
     return (min if isinstance(kind, Recency) else max)(times, default=math.nan)
@@ -122,11 +140,7 @@ def _unkeyed(aggregate: Aggregate, groups: list[list[Occurrence]], now: float) -
 
 def _keyed(aggregate: Aggregate, seen: list[Occurrence], now: float, key: int) -> list[float]:
     kind = aggregate.kind
-    named = [
-        (one.time, [item.id for item in one.items] if aggregate.key == "candidate" else [i.category for i in one.items])
-        for one in seen
-    ]
-    named = [(time, [one for one in keys if one]) for time, keys in named if any(keys)]
+    named = [(one.time, keys) for one in seen if (keys := _keys(aggregate, one))]
     if isinstance(kind, Affinity):
         level = _decayed([(time, keys.count(key)) for time, keys in named], now, kind.half_life)
         total = _decayed([(time, len(keys)) for time, keys in named], now, kind.half_life)

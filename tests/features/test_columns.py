@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from features.aggregates import columns
 from features.aggregates.derived import derive
 from features.aggregates.engine import TOTAL_ID, Candidates
-from features.aggregates.keyed import KeyedKind, Window
+from features.aggregates.keyed import KeyedKind
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
+from features.aggregates.windows import Whole
 from features.ids import NOTHING, digest
 from tests.features import oracle
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, SECOND, behave
@@ -25,7 +26,7 @@ CATEGORIES = ["", "shoes", "hats", "coats", "never seen"]
 KEYED = [
     output
     for aggregate in CUSTOMER.aggregates
-    if isinstance(aggregate.kind, KeyedKind) and not isinstance(aggregate.kind, Window)
+    if isinstance(aggregate.kind, KeyedKind) and not isinstance(aggregate.kind, Whole)
     for output in aggregate.outputs
 ]
 
@@ -190,5 +191,43 @@ def test_derived_features_are_shares_of_what_is_closed() -> None:
         bought, orders = (own[f"customer__order_completed__history_512_{name}"] for name in ("count", "total"))
         share = popular["candidate__order_completed__decayed_7d"] / everything["candidate__order_completed__decayed_7d"]
         assert derived["candidate__order_completed__share_7d"][at] == pytest.approx(share)
+        rates = (popular[f"candidate__promotion__rate_{days}"] for days in ("1d", "30d"))
+        assert derived["candidate__promotion__trend_1d_30d"][at] == pytest.approx(np.log(next(rates) / next(rates)))
+        usual = popular["candidate__product_viewed__decayed_7d"] / 168 + 1
+        trend = np.log((popular["candidate__product_viewed__decayed_1h"] + 1) / usual)
+        assert derived["candidate__product_viewed__trend_1h_7d"][at] == pytest.approx(trend)
         assert derived["pair__order_completed__own_share"][at] == pytest.approx(bought / (orders + 1))
         assert derived["pair__order_completed__buy_again"][at] == pytest.approx((bought + 5 * share) / (orders + 5))
+
+
+def viewed(times: list[float], now: float) -> dict[str, NDArray[np.float64]]:
+    """Closed features of a candidate that was viewed at these times, and of nothing else."""
+    layout = LAYOUTS["candidate"]
+    row = blank(layout, "p-1")
+    for aggregate, state in zip(layout.aggregates, row.states, strict=True):
+        if "Product Viewed" in aggregate.events[0]:
+            for time in times:
+                aggregate.kind.update(state, time, 1.0, 0)  # type: ignore[arg-type]  # a state is of its kind
+    return columns.close(decode([row], "candidate"), np.array([now]))
+
+
+@pytest.mark.parametrize(
+    ("views", "least", "most"),
+    [
+        ([], 0.0, 0.0),
+        ([60.0 * minutes for minutes in range(0, 60 * 24 * 60, 5)], -0.05, 0.05),
+        ([60.0 * minutes for minutes in range(60 * 24 * 60 - 5, 0, -5) if minutes > 120], -2.0, -0.7),
+        ([60.0 * minutes for minutes in range(0, 60 * 24 * 60, 5)] + [10.0] * 50, 1.0, 2.0),
+    ],
+    ids=["nothing", "even", "fallen silent", "a rush"],
+)
+def test_a_trend_compares_the_last_hour_with_what_is_usual_for_the_candidate_itself(
+    views: list[float], least: float, most: float
+) -> None:
+    now = END / 1e6
+    closed = viewed(sorted(now - ago for ago in views), now)
+    keys = draw_keys(np.random.default_rng(1), 1)
+    customers = columns.close(columns.decode_blank(CUSTOMER), np.array([now]), np.zeros(1, np.int64), keys)
+    derived = derive({**customers, **closed}, closed, np.zeros(1))
+    assert least <= derived["candidate__product_viewed__trend_1h_7d"][0] <= most
+    assert derived["candidate__promotion__trend_1d_30d"][0] == 0.0

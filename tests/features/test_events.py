@@ -16,10 +16,13 @@ from features.events.occurrences import LONGEST_ID, Item, Occurrence, read
 from features.events.schema import (
     Alias,
     CatalogPublished,
+    ConsentGiven,
     Decision,
+    Erased,
     Event,
     Group,
     Identify,
+    Joined,
     Page,
     Screen,
     Served,
@@ -56,6 +59,18 @@ EXAMPLES: dict[str, Event] = {
         **{**common, "customer": ""}, version="v1", candidates=[{"id": "o-1", "kind": "offer", "price": 2.0}]
     ),
     "snapshot": SnapshotTaken(**{**common, "customer": ""}, number=7, cursors={"0": TIME, "-1": TIME - 5}),
+    "joined": Joined(
+        **{**common, "customer": "c-2"},
+        via=[("a-1", TIME - 7)],
+        previous="a-1",
+        linked=TIME - 7,
+        state=StateRead(layout="0a1b2c3d", applied=TIME - 9, numbers=b"\x00", ids=b"\x02"),
+        assignment="a-1",
+        assigned=TIME - 99,
+        consent={"tracking": (TIME - 8, False)},
+    ),
+    "consent": ConsentGiven(**common, purposes={"tracking": True, "marketing": False}),
+    "erased": Erased(**common),
     "decision": Decision(
         **common,
         decision_id="d-1",

@@ -22,9 +22,9 @@ from features.leases import Lease
 from features.occupancy import UnavailableError
 from features.store import open_store
 from tests.features.behaviour import CUSTOMERS, DAY, PRODUCTS, PROMOTIONS, SECOND, behave
-from tests.features.deployment import Deployment, candidates_at, content, now, read_history
+from tests.features.deployment import Deployment, candidates_at, content, deployed, now, read_history
 from tests.features.oracle import Oracle, advance, approximately, close
-from tests.features.test_streaming import assert_archived_once, assert_features_are_the_oracles, deployed
+from tests.features.test_streaming import assert_archived_once, assert_features_are_the_oracles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -90,9 +90,9 @@ def test_a_customer_is_read_for_a_decision_as_for_the_worker(store: OnlineStore)
 
 
 async def read_once(store: OnlineStore, customer: str) -> Packed | None:
-    packed = await store.read_customer(customer)
+    [known] = await store.read_customers([customer])
     await store.close()
-    return packed
+    return known.row
 
 
 def test_a_row_written_again_at_the_same_time_or_an_earlier_one_is_replaced(store: OnlineStore) -> None:
@@ -165,4 +165,4 @@ def test_feast_itself_reads_what_was_written(home: Home, redis_url: str, store: 
 
 def test_the_store_may_be_opened_again_and_again(home: Home, redis_url: str) -> None:
     names = [{view.name for view in open_store(home, redis_url).list_feature_views()} for _ in range(2)]
-    assert names == [{"customer", "candidate", "successors", "attributes"}] * 2
+    assert names == [{"customer", "candidate", "successors", "attributes", "identity"}] * 2

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import random
-import socket
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
-import redis
 
 from features import archive, history, stream, streaming
 from features.aggregates.declared import TOTAL
 from features.events.schema import Event, Page, Track
-from features.home import Home
 from features.ids import digest
 from features.replay import read_entries
 from features.streaming import DEAD_LETTERS, LeaseLostError
 from tests.features.behaviour import CUSTOMERS, PRODUCTS, PROMOTIONS, behave
-from tests.features.deployment import PARTITIONS, Deployment, candidates_at, content, now
+from tests.features.crashing import Crash, Plan, put_on, restart
+from tests.features.deployment import PARTITIONS, Deployment, candidates_at, content, deployed, now
 from tests.features.oracle import Oracle, approximately, close
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from features.embedded import Server
-
-
-@contextmanager
-def deployed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment with an empty home and an empty Redis; made anew for each example."""
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-    deployment = Deployment(Home(tmp_path_factory.mktemp("home")), server.url)
-    yield deployment
-    deployment.close()
 
 
 def assert_features_are_the_oracles(deployment: Deployment, events: list[Event], at: float) -> None:
@@ -87,59 +72,6 @@ def test_whatever_the_batches_the_features_are_the_oracles_and_the_archive_is_wh
         assert_archived_once(deployment, events)
         left: Any = deployment.redis.xlen(stream.events_key(0))
         assert left <= 100  # all that is archived is trimmed but for a last node of entries
-
-
-class Crash(BaseException):
-    """The process ends here."""
-
-
-class Plan:
-    """After how many requests the process ends, and how much of the last one still goes out."""
-
-    def __init__(self) -> None:
-        self.left = sys.maxsize
-        self.share = 0.0
-
-
-class CrashingConnection(redis.Connection):
-    """A connection on which the process dies by plan, having sent nothing, a part or all of its last request."""
-
-    def __init__(self, *, plan: Plan, **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        self._plan = plan
-
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        self._plan.left -= 1
-        if self._plan.left >= 0:
-            super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]  # as above
-            return
-        request = command if isinstance(command, bytes) else b"".join(command)
-        if (connected := self._sock) is not None:
-            connected.sendall(request[: round(len(request) * self._plan.share)])
-            connected.shutdown(socket.SHUT_WR)
-            while connected.recv(1 << 16):  # until Redis has done what it got
-                pass
-        raise Crash
-
-
-def put_on(deployment: Deployment, plan: Plan) -> None:
-    """Let the deployment speak to Redis by connections that follow the plan."""
-    parts = urlsplit(deployment.url)
-    pool = redis.ConnectionPool(
-        connection_class=CrashingConnection, plan=plan, host=parts.hostname, port=parts.port, password=parts.password
-    )
-    deployment.redis = redis.Redis(connection_pool=pool)
-    deployment.store._store._client = redis.Redis(connection_pool=pool)
-    deployment.open()
-
-
-def restart(deployment: Deployment) -> Deployment:
-    """Another process in the place of one that died."""
-    deployment.close()
-    fresh = Deployment(deployment.home, deployment.url)
-    fresh.taken = deployment.taken
-    fresh.observe()
-    return fresh
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -191,7 +123,7 @@ def test_a_worker_killed_at_any_moment_loses_nothing_and_doubles_nothing(
         assert_archived_once(deployment, events)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", range(1, 6))
 def test_nothing_is_written_any_more_once_the_lease_is_lost(
     redis_server: Server, tmp_path_factory: pytest.TempPathFactory, step: int
 ) -> None:

@@ -15,6 +15,7 @@ from features.aggregates.rows import LAYOUTS, Row, blank, pack
 from features.events.occurrences import Item, Occurrence
 from features.ids import digest
 from models.matrix import States, Subjects, compute, device_of, encoder, moment, zone_of
+from models.referrers import CLASSES
 from models.signature import Feature, Signature, fillable, missing
 
 NOW = 1_800_000_000.0
@@ -64,6 +65,7 @@ def features_of(owners: list[int], rows: list[Row], candidates: Candidates) -> d
         hour=np.full(count, 9.0),
         weekday=np.full(count, 2.0),
         device=np.array([digest(f"device-{owner}") for owner in owners]),
+        referrer=np.array([digest(CLASSES[owner]) for owner in owners]),
         placement=np.full(count, digest("hero")),
     )
     return compute(states, subjects)
@@ -138,3 +140,13 @@ def test_hour_and_weekday_are_those_of_the_contexts_time_zone_else_the_catalogs(
 )
 def test_the_device_is_a_word_or_nothing(context: dict[str, object], device: str) -> None:
     assert device_of(context) == device
+
+
+def test_a_signature_from_before_a_feature_was_added_is_filled_as_before() -> None:
+    older = Signature(tuple(Feature(name, kind) for name, kind in fillable().items() if name != "context__referrer"))
+    assert missing(older) == []
+    features = features_of([0], *live(1))
+    matrix = encoder(older).encode(features)
+    assert matrix.shape == (6, len(fillable()) - 1)
+    hour = older.names.index("context__hour")
+    np.testing.assert_array_equal(matrix[:, hour], features["context__hour"])

@@ -168,14 +168,14 @@ def _client(url: str, limits: httpx.Limits) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=PATIENCE, limits=limits, verify=WITHOUT_TLS)
 
 
-def start(home: Home, workers: int = 2) -> Service:
+def start(home: Home, workers: int = 2, environment: dict[str, str] | None = None) -> Service:
     """Start `kairos up` on a free port and wait until it is ready."""
     output = home.root.with_suffix(".output")
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "kairos", "up", "--home", home.root, "--port", "0", "--workers", str(workers)],
             cwd=PROJECT,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | (environment or {}),
             stdout=file,
             stderr=file,
             start_new_session=True,

@@ -58,7 +58,7 @@ def store(row: Row) -> StoredRow:
 def framed(catalog: Compiled, *popular: int) -> frame.Frame:
     """A frame whose snapshot has seen these offers ordered, each as often as it is named."""
     candidates, customer = Candidates(), blank(LAYOUTS["customer"], "")
-    for arrival, number in enumerate(popular, 1):
+    for arrival, number in enumerate(popular, NOW - 1000):
         advance_candidates(candidates, customer, viewed(number, "Order Completed"), arrival)
     rows = {key: store(row) for key, row in candidates.candidate.items()}
     return frame.build(catalog, Head(1, NOW), rows, {})
@@ -69,7 +69,7 @@ def packed(*occurrences: Occurrence) -> Packed:
     for occurrence in occurrences:
         advance_customer(row, occurrence)
     numbers, ids = pack(row)
-    return Packed(1, np.array(numbers), np.array(ids))
+    return Packed(NOW, np.array(numbers), np.array(ids))
 
 
 def question(frame_: frame.Frame, *placements: str | AskedPlacement, **changed: Any) -> Question:
@@ -124,7 +124,7 @@ def test_a_prior_is_a_probability_also_when_one_candidate_has_everything() -> No
     candidates, customer = Candidates(), blank(LAYOUTS["customer"], "")
     for arrival in range(300):
         for name in ("Promotion Viewed", "Promotion Clicked", "Order Completed", "Product Viewed"):
-            advance_candidates(candidates, customer, viewed(2, name), arrival + 1)
+            advance_candidates(candidates, customer, viewed(2, name), NOW - 1000 + arrival)
     held = frame.build(catalog, Head(1, NOW), {key: store(row) for key, row in candidates.candidate.items()}, {})
     propensity = choose(question(held, "calm")).slates[0].propensity
     assert propensity is not None

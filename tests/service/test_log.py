@@ -19,8 +19,7 @@ from service.catalog.compiled import compile_catalog
 from service.decisions import frame
 from service.decisions.choose import choose
 from service.decisions.question import Question
-from service.decisions.record import record
-from service.decisions.request import Request
+from service.decisions.record import answer, record
 from service.decisions.schema import AskedPlacement, DecisionRequest
 from tests.service import shop
 from tests.service.running import wait_until
@@ -69,18 +68,11 @@ def replay(service: Service, logged: Decision, head: snapshots.Head, rows: dict[
         models=models,
         rung="model",
     )
-    request = Request(
-        asked=DecisionRequest(
-            placements=placements, customer_id=logged.user_id, anonymous_id=logged.anonymous_id, context=logged.context
-        ),
-        decision_id=logged.decision_id or "",
-        customer=logged.customer,
-        partition=0,
-        events=[],
-        tokens=[],
-        seconds=0.0,
+    asked = DecisionRequest(
+        placements=placements, customer_id=logged.user_id, anonymous_id=logged.anonymous_id, context=logged.context
     )
-    return record(question, choose(question), request, logged.events)
+    chosen = choose(question)
+    return record(question, chosen, answer(question, chosen, 0.0), asked, logged.customer, logged.events)
 
 
 def behave(service: Service, customer: str, count: int, products: int) -> None:

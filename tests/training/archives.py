@@ -157,7 +157,7 @@ class LiveShop:
                 customer=customer,
                 time=at,
                 received=at + 5,
-                context={"device": "mobile", "timezone": str(ZONE)},
+                context={"device": "mobile", "referrer": {"url": "https://t.co/a"}, "timezone": str(ZONE)},
                 placements=[_slot(placement, places) for placement, places in shown.items()],
                 rung="model",
                 catalog_version="1",
@@ -200,6 +200,7 @@ class LiveShop:
                 hour=np.array([float(local.hour)]),
                 weekday=np.array([float(local.weekday())]),
                 device=np.array([digest("mobile")]),
+                referrer=np.array([digest("social")]),
                 placement=np.array([digest(placement)]),
             ),
         )

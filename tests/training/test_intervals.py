@@ -29,6 +29,7 @@ def make_queries(seed: int = 0, customers: int = 80, each: int = 4, candidates: 
         hour=np.zeros(size),
         weekday=np.zeros(size),
         device=[""] * size,
+        referrer=[""] * size,
         placement=[""] * size,
         inline={},
         candidates=[f"p-{at}" for at in range(candidates)],

@@ -1,0 +1,1 @@
+"""What is known of one customer: shown, exported, allowed and erased."""

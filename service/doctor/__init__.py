@@ -1,0 +1,1 @@
+"""Every health check with a verdict, and what to do about it."""
