@@ -23,6 +23,8 @@ FIELD = b"e"
 
 FLUSH = "kairos:flush"
 """A stream that wakes the worker: whoever appends to it wants everything archived now."""
+TRACKED = "kairos:tracked"
+"""Whether customers who said nothing may be tracked, "1" or "0": from the catalog, for whoever processes events."""
 REPLAY = "kairos:replay"
 """Held by a running replay; workers let go of their partitions meanwhile."""
 

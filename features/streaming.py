@@ -126,7 +126,7 @@ class Processor:
         self.processed = 0
         self.untracked = 0
         """Events that were counted and not kept, as their customers do not allow it."""
-        self.tracked = True
+        self.tracked = redis.get(stream.TRACKED) != b"0"
         """Whether customers who said nothing may be tracked."""
 
     def forget(self) -> None:

@@ -52,14 +52,13 @@ class Worker:
         self._leases = {number: Lease(self._redis, stream.lease_key(number), owner) for number in numbers}
         self._publisher = Publisher(settings, self._redis, self._store, owner)
         self._stopping = False
-        self._tracked, self._catalog_stamp = True, ""
+        self._catalog_stamp = ""
         self._reset()
 
     def _reset(self) -> None:
         """Start from what Redis holds: at the start, and after anything that may have left memory ahead of it."""
         self._owned: dict[int, Partition] = {}
         self._processor = Processor(self._settings.home, self._redis, self._store, self._settings.partitions)
-        self._processor.tracked = self._tracked
         self._publisher.reset()
         self._flush_seen = b"0-0"  # an old request costs one more flush
         self._next_round = self._next_read = 0.0
@@ -108,10 +107,10 @@ class Worker:
         """Whether customers may be tracked who said nothing; a broken catalog changes nothing."""
         found = stamp(self._settings.home.catalog)
         if found != self._catalog_stamp:
-            self._catalog_stamp = found
             with contextlib.suppress(DocumentError):  # the API tells
-                self._tracked = reading.read(self._settings.home.catalog)[0].consent.tracking
-            self._processor.tracked = self._tracked
+                self._processor.tracked = reading.read(self._settings.home.catalog)[0].consent.tracking
+                self._redis.set(stream.TRACKED, int(self._processor.tracked))
+            self._catalog_stamp = found
 
     def _let_go(self) -> None:
         for number, partition in self._owned.items():

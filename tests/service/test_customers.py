@@ -165,6 +165,23 @@ def what_is_left(service: Service, mark: str) -> tuple[list[bytes], list[Any], l
     return archived, waiting, letters, keys
 
 
+def test_where_the_catalog_says_so_only_those_who_agreed_are_tracked(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    shop.write_catalog(home, shop.CATALOG | {"consent": {"tracking": False, "personalisation": False}})
+    service = running.start(home, workers=1)
+    try:
+        allow(service, "asked-ada", tracking=True, personalisation=True)
+        view(service, userId="silent-bert")
+        answer = decide(service, view(service, userId="asked-ada"), customer_id="asked-ada")
+        assert "personalised" not in answer
+        assert show(service, "asked-ada")["features"][VIEWS] == 1.0
+        assert decide(service, customer_id="silent-bert")["personalised"] is False
+        assert service.get("/v1/customers/silent-bert").status_code == 404
+        assert service.archived("silent-bert") == []
+    finally:
+        running.stop(service)
+
+
 def test_customers_are_not_open_to_who_has_no_key(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     shop.write_catalog(home)
