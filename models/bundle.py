@@ -137,7 +137,10 @@ def load(folder: Path) -> Bundle:
             f"{folder}: the model takes {booster.num_feature()} features, its signature names "
             f"{len(description.signature.features)}"
         )
-    return Bundle(description, booster, encoder(description.signature))
+    try:
+        return Bundle(description, booster, encoder(description.signature))
+    except ValueError as error:
+        raise BundleError(f"{folder}: {error}") from error
 
 
 def read_descriptions(bundles: Path) -> list[Description]:

@@ -85,22 +85,32 @@ class Encoder(msgspec.Struct, frozen=True):
     """Puts features in a signature's order and digests into its codes."""
 
     signature: Signature
-    codes: tuple[Codes | None, ...]
+    codes: Codes
+    numbers: tuple[tuple[int, str], ...]
+    """(place, name) of each feature that stands as it is."""
+    categories: tuple[str, ...]
+    """Names of the others, in their order."""
 
     def encode(self, features: dict[str, Floats]) -> Floats:
         """The (rows, features) matrix, NaN for missing."""
         rows = len(next(iter(features.values())))
         columns = np.empty((len(self.signature.features), rows))
-        for column, feature, codes in zip(columns, self.signature.features, self.codes, strict=True):
-            values = features[feature.name]
-            column[:] = values if codes is None else codes.look_up(values)
+        for place, name in self.numbers:
+            columns[place] = features[name]
+        if self.categories:
+            digests = np.array([features[name] for name in self.categories])
+            columns[self.codes.places] = self.codes.look_up(digests)
         return np.ascontiguousarray(columns.T)
 
 
 def encoder(signature: Signature) -> Encoder:
+    """Raises ValueError for more categorical features than can be looked up."""
+    named = list(enumerate(signature.features))
     return Encoder(
         signature,
-        tuple(encode_categories(feature) if feature.kind == "category" else None for feature in signature.features),
+        encode_categories(signature),
+        tuple((place, feature.name) for place, feature in named if feature.kind == "number"),
+        tuple(feature.name for _, feature in named if feature.kind == "category"),
     )
 
 

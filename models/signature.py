@@ -10,10 +10,14 @@ import numpy as np
 from features.aggregates.declared import VIEWS
 from features.aggregates.derived import DERIVED
 from features.aggregates.given import ATTRIBUTES, REQUESTED
-from features.ids import digest
+from features.ids import BITS, digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+MOST_CATEGORICAL = 1 << (53 - BITS)
+"""A float holds 53 bits: a digest, and which feature it is of."""
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -37,23 +41,37 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Codes(msgspec.Struct, frozen=True):
-    """Digest -> code of one categorical feature, for whole columns."""
+    """Digest -> code of all categorical features of a signature, looked up together: a decision costs its calls."""
 
+    places: NDArray[np.int64]
+    """(k,) which of the features are categorical."""
+    offsets: NDArray[np.float64]
+    """(k, 1) added to digests, so that those of one feature are none of another's."""
     digests: NDArray[np.float64]
     codes: NDArray[np.float64]
 
     def look_up(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Codes of a column of digests, NaN for unknown ones."""
+        """Codes of columns of digests (k, rows), NaN for unknown ones."""
         if not len(self.digests):
-            return np.full(len(values), np.nan)
-        at = np.minimum(np.searchsorted(self.digests, values), len(self.digests) - 1)
-        return np.where(self.digests[at] == values, self.codes[at], np.nan)
+            return np.full(values.shape, np.nan)
+        wanted = values + self.offsets
+        at = np.minimum(np.searchsorted(self.digests, wanted), len(self.digests) - 1)
+        return np.where(self.digests[at] == wanted, self.codes[at], np.nan)
 
 
-def encode_categories(feature: Feature) -> Codes:
-    digests = np.array([digest(category) for category in feature.categories], np.float64)
-    order = np.argsort(digests)
-    return Codes(digests[order], order.astype(np.float64))
+def encode_categories(signature: Signature) -> Codes:
+    """Raises ValueError above MOST_CATEGORICAL categorical features."""
+    places = signature.categorical
+    if len(places) > MOST_CATEGORICAL:
+        raise ValueError(f"{len(places)} categorical features, and at most {MOST_CATEGORICAL} can be looked up")
+    offsets = np.arange(len(places), dtype=np.float64)[:, None] * 2.0**BITS
+    known = [
+        (digest(category) + float(offset), float(code))
+        for place, (offset,) in zip(places, offsets.tolist(), strict=True)
+        for code, category in enumerate(signature.features[place].categories)
+    ]
+    digests, codes = np.array(sorted(known), np.float64).reshape(-1, 2).T
+    return Codes(np.array(places, np.int64), offsets, np.ascontiguousarray(digests), np.ascontiguousarray(codes))
 
 
 def fillable() -> dict[str, Literal["number", "category"]]:
