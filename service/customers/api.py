@@ -18,6 +18,7 @@ from service.customers import profile
 from service.customers.access import refuse
 from service.customers.erasing import erase
 from service.customers.schema import ConsentAnswer, ConsentRequest, ErasureReport, Profile
+from service.customers.settling import settle
 from service.decisions.identity import identify
 from service.decisions.store import UnreachableError
 from service.problems import PROBLEMS, respond
@@ -41,7 +42,7 @@ def _away() -> Response[Any]:
 
 async def _find(state: State, customer: str) -> tuple[Any, list[str]] | None:
     """(live states, all ids) of whom an id stands for; None if nothing is known. Raises UnreachableError."""
-    await state.store.settle()
+    await settle(state.store, state.settings.partitions)
     found = await identify(state.store, [customer], SECONDS)
     home = state.settings.home
     ids = await asyncio.to_thread(erasure.find_ids, home, [*reversed(found.chain)])
@@ -102,7 +103,7 @@ async def forget(id: FromPath[str], request: Request[Any, Any, Any], state: Stat
     if (refused := refuse(request, state.settings)) is not None:
         return refused
     try:
-        await state.store.settle()
+        await settle(state.store, state.settings.partitions)
         chain = (await identify(state.store, [id], SECONDS)).chain
         ids = await asyncio.to_thread(erasure.find_ids, state.settings.home, [*reversed(chain)])
         return Response(await erase(state.store, state.settings, state.redis_url, ids))

@@ -11,6 +11,7 @@ from features.connection import connect
 from features.events.schema import Decision, Erased, encode
 from models.bundle import read_descriptions
 from service.customers.schema import ErasureReport, Trained
+from service.customers.settling import await_archive, forget_answers
 
 if TYPE_CHECKING:
     from features.events.schema import Event
@@ -35,11 +36,11 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
         place = stream.partition_of(one, settings.partitions)
         [arrival] = await store.append(place, [stream.Message(event.message_id, encode(event))], APPEND_SECONDS)
         tokens.append((place, arrival))
-    await store.await_archive(tokens)
+    await await_archive(store, tokens)
     events = await asyncio.to_thread(erasure.read_events, settings.home, ids)
     cleaned = await asyncio.to_thread(erasure.erase, settings.home, ids)
     decisions = [event.decision_id for _, event in events if isinstance(event, Decision) and event.decision_id]
-    answers = await store.forget_answers(ids, decisions)
+    answers = await forget_answers(store, settings.partitions, ids, decisions)
     letters = await asyncio.to_thread(_remove_letters, redis_url, ids)
     return ErasureReport(
         ids=ids,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from features.aggregates.rows import Row
+    from features.connection import Command
     from features.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,6 @@ TELLING_SECONDS = 0.02
 """Waiting less than this in vain is the request's own impatience, and no failure of Redis."""
 LEAST_SECONDS = 0.01
 APPEND_SECONDS = 1.0
-SETTLE_SECONDS = 30.0
-SETTLINGS = 3
-"""What is handed on to another id comes to another stream, and from there perhaps to a third."""
 
 
 class UnreachableError(Exception):
@@ -74,6 +72,11 @@ class DecisionStore:
         breaker.note_success()
         return result
 
+    async def ask(self, commands: Sequence[Command], seconds: float) -> list[Any]:
+        """The answers of Redis to commands, for what is no part of a decision. Raises UnreachableError."""
+        answers: list[Any] = await self._decide("read", self._line.ask_all(commands), seconds)
+        return answers
+
     async def _decide(self, operation: str, work: Any, seconds: float) -> Any:
         return await self._guard(self._decisions, operation, work, seconds)
 
@@ -84,7 +87,7 @@ class DecisionStore:
 
     async def read_answer(self, partition: int, decision_id: str, seconds: float) -> StoredAnswer | None:
         """What was answered to this id before. Raises UnreachableError."""
-        found = await self._decide("read", self._line.ask("GET", _answer_key(partition, decision_id)), seconds)
+        found = await self._decide("read", self._line.ask("GET", answer_key(partition, decision_id)), seconds)
         return None if found is None else msgspec.msgpack.decode(found, type=StoredAnswer)
 
     async def wait_for(self, tokens: Sequence[tuple[int, int]], seconds: float) -> bool:
@@ -159,7 +162,7 @@ class DecisionStore:
         request's id, and the decision's id. Raises UnreachableError.
         """
         keys, arguments = stream.append_arguments(partition, messages, time.time())
-        answer = _answer_key(*asked)
+        answer = answer_key(*asked)
         commands = [
             ("MULTI",),
             ("EVAL", stream.APPEND.text, len(keys), *keys, *arguments),
@@ -170,48 +173,9 @@ class DecisionStore:
         results = await self._decide("append", self._line.ask_all(commands), seconds)
         return msgspec.msgpack.decode(results[-1][-1], type=StoredAnswer)
 
-    async def settle(self) -> None:
-        """Wait until the archive holds all that came until now, and what that led to. Raises UnreachableError."""
-        numbers = range(self._partitions)
-        for _ in range(SETTLINGS):
-            asking = self._line.ask("MGET", *map(stream.last_key, numbers))
-            lasts = await self._decide("read", asking, APPEND_SECONDS)
-            await self.await_archive([(number, int(last or 0)) for number, last in zip(numbers, lasts, strict=True)])
-
-    async def await_archive(self, tokens: Sequence[tuple[int, int]]) -> None:
-        """Wait until the archive holds these events. Raises UnreachableError."""
-        keys = [stream.archived_key(number) for number, _ in tokens]
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            found = await self._decide("read", self._line.ask("MGET", *keys), APPEND_SECONDS)
-            if all(int(until or 0) >= arrival for until, (_, arrival) in zip(found, tokens, strict=True)):
-                return
-            if time.monotonic() > deadline:
-                raise UnreachableError("the worker does not archive")
-            flush = ("XADD", stream.FLUSH, "MAXLEN", "~", 1000, "*", "by", "api")
-            await self._decide("append", self._line.ask(*flush), APPEND_SECONDS)
-            await asyncio.sleep(0.02)
-
     def load_customer(self, customer: str) -> Row:
         """The customer's live states; waits for it. Raises redis.RedisError."""
         return self._online.load_customers([customer])[customer]
-
-    async def forget_answers(self, customers: Sequence[str], decisions: Sequence[str]) -> int:
-        """Delete the answers kept for retries, and processed entries that the streams still hold -> answers deleted.
-
-        Raises UnreachableError.
-        """
-        places = sorted({stream.partition_of(customer, self._partitions) for customer in customers})
-        until = await self._decide(
-            "read", self._line.ask("MGET", *[stream.archived_key(place) for place in places]), APPEND_SECONDS
-        )
-        trims = [
-            ("XTRIM", stream.events_key(place), "MINID", "=", f"{int(last or 0) + 1}-0")
-            for place, last in zip(places, until, strict=True)
-        ]
-        answers = [("UNLINK", _answer_key(place, decision)) for place in places for decision in decisions]
-        found = await self._decide("append", self._line.ask_all([*trims, *answers]), SETTLE_SECONDS)
-        return sum(found[len(trims) :])
 
     async def append_spilled(self) -> None:
         """Append what was spilled, if Redis takes it."""
@@ -245,5 +209,5 @@ class _Spilled(msgspec.Struct, frozen=True, rename="camel"):
     customer: str
 
 
-def _answer_key(partition: int, decision_id: str) -> str:
+def answer_key(partition: int, decision_id: str) -> str:
     return f"kairos:{{{partition}}}:answer:{digest(decision_id):x}:{len(decision_id)}"
