@@ -21,6 +21,7 @@ from features.settings import Settings
 from service import canary, metrics
 from service.bodies import BodyRequest
 from service.customers import api as customers_api
+from service.customers.paths import keep_slashes
 from service.decisions import api as decisions_api
 from service.decisions.request import InvalidError
 from service.decisions.store import DecisionStore
@@ -148,7 +149,7 @@ def run(settings: Settings, redis_url: str, listener: socket.socket, index: int)
     for warning in app.state.warnings.values() if index == 0 else ():
         log.warning(warning)
     config = uvicorn.Config(
-        app,
+        keep_slashes(app),
         loop="uvloop",
         http="httptools",
         access_log=False,

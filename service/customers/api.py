@@ -17,6 +17,7 @@ from features.events.schema import ConsentGiven, encode
 from service.customers import profile
 from service.customers.access import refuse
 from service.customers.erasing import erase
+from service.customers.paths import read_id
 from service.customers.schema import ConsentAnswer, ConsentRequest, ErasureReport, Profile
 from service.customers.settling import settle
 from service.decisions.identity import identify
@@ -73,7 +74,7 @@ async def _describe(request: Request[Any, Any, Any], state: State, customer: str
 )
 async def show(id: FromPath[str], request: Request[Any, Any, Any], state: State) -> Response[Any]:  # noqa: A002  # the path's word
     """Profile, features with their age, consent and the latest events, of all ids that are one customer."""
-    found = await _describe(request, state, id)
+    found = await _describe(request, state, read_id(id))
     return found if isinstance(found, Response) else Response(found)
 
 
@@ -85,7 +86,7 @@ async def show(id: FromPath[str], request: Request[Any, Any, Any], state: State)
 )
 async def export(id: FromPath[str], request: Request[Any, Any, Any], state: State) -> Response[Any]:  # noqa: A002  # as above
     """The profile and every event as it is kept, one JSON object a line."""
-    found = await _describe(request, state, id)
+    found = await _describe(request, state, read_id(id))
     if isinstance(found, Response):
         return found
     lines = await asyncio.to_thread(profile.export, found, state.settings.home)
@@ -104,7 +105,7 @@ async def forget(id: FromPath[str], request: Request[Any, Any, Any], state: Stat
         return refused
     try:
         await settle(state.store, state.settings.partitions)
-        chain = (await identify(state.store, [id], SECONDS)).chain
+        chain = (await identify(state.store, [read_id(id)], SECONDS)).chain
         ids = await asyncio.to_thread(erasure.find_ids, state.settings.home, [*reversed(chain)])
         return Response(await erase(state.store, state.settings, state.redis_url, ids))
     except UnreachableError:
@@ -129,11 +130,14 @@ async def consent(
     purposes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None}
     if not purposes:
         return respond("The request is not valid", 400, "name one purpose at least", "tracking")
-    if len(id) > LONGEST_ID:
+    customer = read_id(id)
+    if len(customer) > LONGEST_ID:
         return respond("The request is not valid", 400, f"an id has at most {LONGEST_ID} characters", "id")
     now = time.time_ns() // 1000
-    event = ConsentGiven(message_id=f"consent:{uuid.uuid4()}", customer=id, time=now, received=now, purposes=purposes)
-    place = stream.partition_of(id, state.settings.partitions)
+    event = ConsentGiven(
+        message_id=f"consent:{uuid.uuid4()}", customer=customer, time=now, received=now, purposes=purposes
+    )
+    place = stream.partition_of(customer, state.settings.partitions)
     try:
         [arrival] = await state.store.append(place, [stream.Message(event.message_id, encode(event))], SECONDS)
     except UnreachableError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -202,3 +203,17 @@ def test_what_consent_says_is_an_event_in_the_archive(service: Service) -> None:
     [(_, payload)] = service.archived("said-ada")
     assert decode(payload).__struct_config__.tag == "consent"
     assert msgspec.json.decode(payload)["purposes"] == {"marketing": True, "tracking": True}
+
+
+@pytest.mark.parametrize("name", ["shop/ada", "a/export", "/", "x//consent", "ärger/😀:%2F", "100%/?#&"])
+def test_an_id_may_hold_anything_and_is_found_under_its_escaped_path(service: Service, name: str) -> None:
+    path = urllib.parse.quote(name, safe="")
+    token = allow(service, path, marketing=False)
+    decide(service, token, customer_id=name)
+    view(service, userId=name)
+    profile = show(service, path)
+    assert name in profile["ids"]
+    exported = service.get(f"/v1/customers/{path}/export")
+    assert exported.status_code == 200
+    assert name in service.http.delete(f"/v1/customers/{path}").json()["ids"]
+    assert service.get(f"/v1/customers/{path}").status_code == 404
