@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from hiredis import pack_command
+import msgspec
+from hiredis import ProtocolError, Reader, pack_command
 from redis import Redis
 from redis.asyncio import ConnectionPool
 from redis.backoff import NoBackoff
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 ONCE = Retry(NoBackoff(), 0)
 """A client's own default is to try again for up to fourteen seconds: long after a lease has run out."""
 
+CONNECT_SECONDS = 1.0
 Command = tuple[Any, ...]
 
 
@@ -37,15 +41,17 @@ class Script:
 
 
 class Line:
-    """Commands over connections of one event loop, past the layers of redis-py's client, which cost a decision more
-    than the commands themselves. A connection that has gone stale is replaced at once; nothing else is tried again.
+    """Commands of one event loop over one connection, past redis-py's client, which costs a decision more than the
+    commands themselves. Those of concurrent requests travel together. A connection that has gone stale is replaced
+    at once; nothing else is tried again.
     """
 
     def __init__(self, redis_url: str) -> None:
         self._make: Callable[[], AbstractConnection] = ConnectionPool.from_url(
-            redis_url, socket_connect_timeout=1.0
+            redis_url, socket_connect_timeout=CONNECT_SECONDS, protocol=2
         ).make_connection
-        self._idle: list[AbstractConnection] = []
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[Wire] | None = None
 
     async def ask(self, *command: Any) -> Any:
         """The answer to one command. Raises redis.RedisError."""
@@ -53,12 +59,13 @@ class Line:
 
     async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands that are sent together, in order. Raises redis.RedisError, if any fails."""
-        if self._idle:
+        wire = self._wire
+        if wire is not None and wire.is_open:
             try:
-                return await self._exchange(self._idle.pop(), commands)
+                return await wire.exchange(commands)
             except LostError:
-                await self.close()  # it had gone stale, and so may the others have
-        return await self._exchange(self._make(), commands)
+                pass  # it had gone stale
+        return await (await self._connect()).exchange(commands)
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """The answer of a script. Raises redis.RedisError."""
@@ -67,20 +74,120 @@ class Line:
         except NoScriptError:
             return await self.ask("EVAL", script.text, len(keys), *keys, *arguments)
 
-    async def _exchange(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-        await connection.send_packed_command(b"".join(map(pack_command, commands)))
-        answers, failed = [], None
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response())
-            except ResponseError as error:  # anything else has closed the connection
-                failed = failed or error
-        self._idle.append(connection)
-        if failed:
-            raise failed
-        return answers
+    async def _connect(self) -> Wire:
+        """A new connection, that of whoever began to make one: it is made for all, and outlives a caller's patience."""
+        if self._wire is not None and self._wire.is_open:
+            return self._wire
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._greet())
+            self._connecting.add_done_callback(_look_at)
+        return await asyncio.shield(self._connecting)
+
+    async def _greet(self) -> Wire:
+        """Let redis-py connect, encrypt and log in; from then on the connection is a wire."""
+        connection = self._make()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
+        except TimeoutError as error:
+            raise LostError("Redis does not greet") from error
+        writer = connection._writer
+        if writer is None:
+            raise LostError("Redis hung up")
+        connection._reader = connection._writer = None  # else it would close the socket when it is forgotten
+        self._wire = Wire(writer)
+        return self._wire
 
     async def close(self) -> None:
-        """Close the connections that nobody waits on."""
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+        """Close the connection."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.hang_up()
+            await asyncio.sleep(0)  # the socket is closed when the loop comes round
+
+
+class _Asked(msgspec.Struct, eq=False):
+    """Commands that wait for their answers."""
+
+    answer: asyncio.Future[list[Any]]
+    count: int
+    sent: float
+    received: list[Any] = []
+
+
+class Wire(asyncio.Protocol):
+    """A connection that has been logged in: commands in, answers out in their order."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer  # which would close the socket, were it forgotten
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
+        self._loop = asyncio.get_running_loop()
+        self._reader = Reader(replyError=_error)
+        self._asked: deque[_Asked] = deque()
+        self._heard = 0.0
+        self._retired = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes commands of the present event loop."""
+        closed = self._retired or self._transport.is_closing()
+        return not closed and self._loop is asyncio.get_running_loop()
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        asked = _Asked(self._loop.create_future(), len(commands), self._loop.time())
+        self._asked.append(asked)
+        self._transport.write(b"".join(map(pack_command, commands)))
+        try:
+            answers = await asked.answer
+        except asyncio.CancelledError:
+            # Nothing came since: whoever is at the other end may be gone for good. Those who still wait may go on.
+            self._retired = self._retired or self._heard < asked.sent
+            self._close_if_idle()
+            raise
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        self._reader.feed(data)
+        try:
+            while (answer := self._reader.gets()) is not False:
+                asked = self._asked[0]
+                asked.received.append(answer)
+                if len(asked.received) == asked.count:
+                    self._asked.popleft()
+                    if not asked.answer.done():
+                        asked.answer.set_result(asked.received)
+        except (ProtocolError, IndexError):  # not what was asked for: no answer can be told from another any more
+            self._transport.abort()
+        if self._retired:
+            self._close_if_idle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        while self._asked:
+            asked = self._asked.popleft()
+            if not asked.answer.done():
+                asked.answer.set_exception(LostError(str(error or "Redis closed the connection")))
+
+    def hang_up(self) -> None:
+        self._transport.abort()
+
+    def _close_if_idle(self) -> None:
+        if self._retired and all(asked.answer.done() for asked in self._asked):
+            self._transport.abort()
+
+
+def _error(text: str) -> ResponseError:
+    if text.startswith("NOSCRIPT"):
+        return NoScriptError(text)
+    return ResponseError(text)
+
+
+def _look_at(task: asyncio.Task[Wire]) -> None:
+    """So that no failure is called unseen: all who waited may have lost patience."""
+    if not task.cancelled():
+        task.exception()

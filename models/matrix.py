@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from features.aggregates.columns import Columns, close
-from features.aggregates.derived import OF_ALL, derive
+from features.aggregates.derived import OF_ALL, derive_candidates, derive_pairs
 from models.signature import Codes, Signature, encode_categories
 
 if TYPE_CHECKING:
@@ -46,26 +46,34 @@ class Subjects(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class States(msgspec.Struct, frozen=True, kw_only=True):
-    """The states as read: customers (d), candidates (r), the total row (d or 1), successors of the last item (d)."""
+    """The states as read: customers (d) and successors of the last item (d); candidates (r) are closed already."""
 
     customers: Columns
-    candidates: Columns
-    totals: Columns
+    candidates: dict[str, Floats]
+    """Of `close_candidates`."""
     successors: Columns
+
+
+def close_candidates(candidates: Columns, totals: Columns, now: Floats, owner: Ints) -> dict[str, Floats]:
+    """What is known of candidates (r) whoever asks, as (r,) arrays; `now` (d,), `totals` the total row (d or 1).
+
+    They are closed as of the beginning of now's second: all decisions of a second share this work.
+    """
+    second = np.floor(now)
+    closed = close(candidates, second[owner])
+    total = close(totals, second if totals.size == len(second) else second[:1])
+    spread = {name: total[name] if total[name].size == 1 else total[name][owner] for name in OF_ALL}
+    return closed | derive_candidates(closed, spread)
 
 
 def compute(states: States, subjects: Subjects) -> dict[str, Floats]:
     """Every feature as an (r,) array; categorical ones as digests."""
     owner, now = subjects.owner, subjects.now
     keys = {"candidate": subjects.candidate, "category": subjects.category}
-    single = len(now) == 1
     features = close(states.customers, now, owner, keys)
     features |= close(states.successors, now, owner, keys)
-    rows_now = np.broadcast_to(now, owner.shape) if single else now[owner]
-    features |= close(states.candidates, rows_now)
-    closed = close(states.totals, now if states.totals.size == len(now) else now[:1])
-    totals = {name: closed[name] if closed[name].size == 1 else closed[name][owner] for name in OF_ALL}
-    features |= derive(features, totals, subjects.category.astype(np.float64))
+    features |= states.candidates
+    features |= derive_pairs(features, subjects.category.astype(np.float64))
     features["candidate__price"] = subjects.price
     features["candidate__value"] = subjects.value
     features["candidate__category"] = subjects.category.astype(np.float64)
@@ -86,31 +94,26 @@ class Encoder(msgspec.Struct, frozen=True):
 
     signature: Signature
     codes: Codes
-    numbers: tuple[tuple[int, str], ...]
-    """(place, name) of each feature that stands as it is."""
+    names: tuple[str, ...]
     categories: tuple[str, ...]
-    """Names of the others, in their order."""
+    """Names of those that are categorical, in their order."""
 
     def encode(self, features: dict[str, Floats]) -> Floats:
         """The (rows, features) matrix, NaN for missing."""
-        rows = len(next(iter(features.values())))
-        columns = np.empty((len(self.signature.features), rows))
-        for place, name in self.numbers:
-            columns[place] = features[name]
+        columns = np.concatenate([features[name] for name in self.names]).reshape(len(self.names), -1)
         if self.categories:
             digests = np.array([features[name] for name in self.categories])
             columns[self.codes.places] = self.codes.look_up(digests)
-        return np.ascontiguousarray(columns.T)
+        return columns.T  # as it stands in memory, the compiled trees take it
 
 
 def encoder(signature: Signature) -> Encoder:
     """Raises ValueError for more categorical features than can be looked up."""
-    named = list(enumerate(signature.features))
     return Encoder(
         signature,
         encode_categories(signature),
-        tuple((place, feature.name) for place, feature in named if feature.kind == "number"),
-        tuple(feature.name for _, feature in named if feature.kind == "category"),
+        tuple(signature.names),
+        tuple(feature.name for feature in signature.features if feature.kind == "category"),
     )
 
 

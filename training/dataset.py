@@ -20,7 +20,7 @@ from features.aggregates.rows import LAYOUTS, Layout, pack, unpack
 from features.events.occurrences import read
 from features.ids import digest
 from features.lifetimes import find_expired
-from models.matrix import States, Subjects, compute
+from models.matrix import States, Subjects, close_candidates, compute
 from training.labels import SECOND, TrainingError
 from training.stored import Stored, read_attribute
 
@@ -176,20 +176,22 @@ def _compute(
     queries: Queries, joined: Joined, base: int, first: int, behind: int, rows: slice, base_row: int
 ) -> dict[str, Floats]:
     local = slice(first - base, behind - base)
+    now = queries.now[first:behind] / SECOND
     owner = queries.owner[rows] - first
     inside = slice(rows.start - base_row, rows.stop - base_row)
     known = np.array([digest(text) for text in queries.candidates], np.int64)
     attributes = {name: values[joined.attribute_pair[inside]] for name, values in joined.attributes.items()}
     states = States(
         customers=joined.customers.take(np.arange(local.start, local.stop)),
-        candidates=joined.candidates.columns(joined.pair[inside]),
-        totals=joined.totals.columns(local),
+        candidates=close_candidates(
+            joined.candidates.columns(joined.pair[inside]), joined.totals.columns(local), now, owner
+        ),
         successors=joined.successors.columns(local),
     )
     return compute(
         states,
         Subjects(
-            now=queries.now[first:behind] / SECOND,
+            now=now,
             owner=owner,
             candidate=known[queries.candidate[rows]],
             category=attributes["category"].astype(np.int64),

@@ -26,7 +26,7 @@ DERIVED = (
     "pair__order_completed__own_share",
     "pair__product_viewed__same_category",
 )
-"""Names of what `derive` returns."""
+"""Names of what is derived."""
 
 _BOUGHT = "customer__order_completed__history_512"
 _ORDERS = "candidate__order_completed__decayed_7d"
@@ -34,21 +34,16 @@ _VIEWS = "candidate__product_viewed__decayed_7d"
 _USUAL = HOUR / (7 * DAY)
 """A candidate that is viewed evenly has this share of its count of 7 days in that of an hour."""
 OF_ALL = (_ORDERS, _VIEWS)
-"""What `derive` takes of the row that counts everything."""
+"""What `derive_candidates` takes of the row that counts everything."""
 
 
-def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Floats) -> dict[str, Floats]:
-    """Derived features of `closed` (rows,), given the closed row that counts everything and each row's category digest.
+def derive_candidates(closed: dict[str, Floats], totals: dict[str, Floats]) -> dict[str, Floats]:
+    """What depends on candidates alone, of `closed` (rows,) and the closed row that counts everything.
 
     `totals` are the candidate features OF_ALL of declared.TOTAL, spread to the rows.
     """
-    shares = share(closed, totals)
-    of_orders = shares["candidate__order_completed__share_7d"]
-    total = closed[f"{_BOUGHT}_total"]
-    smoothed = (closed[f"{_BOUGHT}_count"] + BUY_AGAIN_STRENGTH * of_orders) / (total + BUY_AGAIN_STRENGTH)
-    last = closed["customer__product_viewed_category__last"]
     return {
-        **shares,
+        **share(closed, totals),
         "candidate__order_completed__trend": np.log(
             (closed[_ORDERS] + 1.0) / (closed["candidate__order_completed__decayed_60d"] + 1.0)
         ),
@@ -59,6 +54,16 @@ def derive(closed: dict[str, Floats], totals: dict[str, Floats], category: Float
         "candidate__promotion__trend_1d_30d": np.log(
             closed["candidate__promotion__rate_1d"] / closed["candidate__promotion__rate_30d"]
         ),
+    }
+
+
+def derive_pairs(closed: dict[str, Floats], category: Floats) -> dict[str, Floats]:
+    """What depends on who asks, given all closed features (rows,) and each row's category digest."""
+    of_orders = closed["candidate__order_completed__share_7d"]
+    total = closed[f"{_BOUGHT}_total"]
+    smoothed = (closed[f"{_BOUGHT}_count"] + BUY_AGAIN_STRENGTH * of_orders) / (total + BUY_AGAIN_STRENGTH)
+    last = closed["customer__product_viewed_category__last"]
+    return {
         "pair__order_completed__buy_again": smoothed,
         "pair__order_completed__own_share": closed[f"{_BOUGHT}_count"] / (total + 1.0),
         "pair__product_viewed__same_category": np.where(last > 0, (last == category).astype(float), np.nan),

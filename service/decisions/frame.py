@@ -11,6 +11,7 @@ from features.aggregates.columns import Columns, close, decode_blank, decode_row
 from features.aggregates.engine import TOTAL_ID
 from features.aggregates.rows import LAYOUTS, blank, pack
 from features.lifetimes import is_expired
+from models.matrix import close_candidates
 from service import metrics
 from service.catalog.compiled import Compiled, pool
 
@@ -42,6 +43,19 @@ class Frame(msgspec.Struct, frozen=True):
     """Placement -> positions of the candidates that compete, the shortlisted ones."""
     opened: dict[int, Columns] = {}
     """Successors that were asked for before, decoded."""
+    closed: dict[float, dict[str, Floats]] = {}
+    """The candidates' features as of the last second that was asked for."""
+
+    def candidates_at(self, now: float) -> dict[str, Floats]:
+        """What is known of all candidates whoever asks, closed once for all decisions of a second."""
+        second = np.floor(now)
+        found = self.closed.get(second)
+        if found is None:
+            everyone = np.zeros(self.candidates.size, np.int64)
+            found = close_candidates(self.candidates, self.totals, np.array([now]), everyone)
+            self.closed.clear()
+            self.closed[second] = found
+        return found
 
     def successors_of(self, item: int) -> Columns:
         """What others viewed after an item, by its digest."""

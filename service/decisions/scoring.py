@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features.aggregates.columns import Columns, close, decode_blank, decode_rows, slot_of
-from features.aggregates.derived import share
+from features.aggregates.columns import Columns, decode_blank, decode_rows, slot_of
 from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, blank, pack
 from features.ids import digest
@@ -82,8 +81,7 @@ def features_of(question: Question, customer: Customer, placement: Placement, po
     hour, weekday = moment(now, zone_of(question.context, compiled.zone))
     states = States(
         customers=customer.columns,
-        candidates=frame.candidates.take(pool),
-        totals=frame.totals,
+        candidates={name: values[pool] for name, values in frame.candidates_at(now).items()},
         successors=customer.successors,
     )
     subjects = Subjects(
@@ -104,14 +102,9 @@ def features_of(question: Question, customer: Customer, placement: Placement, po
 
 
 def prior_of(question: Question, pool: Ints) -> Floats:
-    """Smoothed popularity of those in `pool`: the click rate, its odds raised by the shares of orders and views.
-
-    It asks for little, as it stands in where time is short too.
-    """
-    frame, now = question.frame, question.now / 1e6
-    closed = close(frame.candidates.take(pool), np.full(len(pool), now))
-    shares = share(closed, close(frame.totals, np.array([now])))
-    rate = closed[PRIOR_RATE]
-    raised = rate * (1.0 + shares[PRIOR_ORDERS] + shares[PRIOR_VIEWS])
+    """Smoothed popularity of those in `pool`: the click rate, its odds raised by the shares of orders and views."""
+    closed = question.frame.candidates_at(question.now / 1e6)
+    rate, orders, views = (closed[name][pool] for name in (PRIOR_RATE, PRIOR_ORDERS, PRIOR_VIEWS))
+    raised = rate * (1.0 + orders + views)
     prior: Floats = raised / (raised + 1.0 - rate)
     return prior

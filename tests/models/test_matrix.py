@@ -14,7 +14,7 @@ from features.aggregates.engine import TOTAL_ID, Candidates, advance_candidates,
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
 from features.events.occurrences import Item, Occurrence
 from features.ids import digest
-from models.matrix import States, Subjects, compute, device_of, encoder, moment, zone_of
+from models.matrix import States, Subjects, close_candidates, compute, device_of, encoder, moment, zone_of
 from models.referrers import CLASSES
 from models.signature import Feature, Signature, fillable, missing
 
@@ -48,15 +48,16 @@ def features_of(owners: list[int], rows: list[Row], candidates: Candidates) -> d
     pairs = [(at, number) for at in range(len(owners)) for number in range(len(ITEMS))]
     known = [candidates.candidate.get(digest(text)) or blank(LAYOUTS["candidate"], text) for text in ITEMS]
     count = len(owners)
+    now, owner = np.full(count, NOW), np.array([at for at, _ in pairs])
+    seen, totals = [known[number] for _, number in pairs], [candidates.candidate[TOTAL_ID]]
     states = States(
         customers=columns("customer", [rows[owner] for owner in owners]),
-        candidates=columns("candidate", [known[number] for _, number in pairs]),
-        totals=columns("candidate", [candidates.candidate[TOTAL_ID]]),
+        candidates=close_candidates(columns("candidate", seen), columns("candidate", totals), now, owner),
         successors=columns("successors", [blank(LAYOUTS["successors"], "") for _ in owners]),
     )
     subjects = Subjects(
-        now=np.full(count, NOW),
-        owner=np.array([at for at, _ in pairs]),
+        now=now,
+        owner=owner,
         candidate=np.array([digest(ITEMS[number]) for _, number in pairs]),
         category=np.array([digest(f"kind-{number % 2}") for _, number in pairs]),
         kind=np.full(len(pairs), digest("offer")),

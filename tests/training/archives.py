@@ -31,7 +31,7 @@ from features.events.schema import (
     Track,
 )
 from features.ids import digest
-from models.matrix import States, Subjects, compute
+from models.matrix import States, Subjects, close_candidates, compute
 
 if TYPE_CHECKING:
     from features.home import Home
@@ -180,18 +180,19 @@ class LiveShop:
             advance_customer(row, occurrence)
         customers = decode_rows(LAYOUTS["customer"], [pack(row)])
         last = int(customers.head[0, slot_of(customers.layout, "customer__product_viewed_candidate__last")])
+        now, owner = np.array([at / 1e6]), np.zeros(len(places), np.int64)
+        candidates = self._rows("candidate", [digest(PRODUCTS[place]) for place in places])
         states = States(
             customers=customers,
-            candidates=self._rows("candidate", [digest(PRODUCTS[place]) for place in places]),
-            totals=self._rows("candidate", [TOTAL_ID]),
+            candidates=close_candidates(candidates, self._rows("candidate", [TOTAL_ID]), now, owner),
             successors=self._rows("successors", [last]),
         )
         local = datetime.fromtimestamp(at / 1e6, ZONE)
         return compute(
             states,
             Subjects(
-                now=np.array([at / 1e6]),
-                owner=np.zeros(len(places), np.int64),
+                now=now,
+                owner=owner,
                 candidate=np.array([digest(PRODUCTS[place]) for place in places]),
                 category=np.array([digest(CATEGORIES[place % 3]) for place in places]),
                 kind=np.array([digest("offer")] * len(places)),
