@@ -5,16 +5,15 @@ what all rows of a decision share (the customer, the context) is decided once. R
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numba import njit
 
-F = TypeVar("F", bound="Callable[..., Any]")
+from features.compiling import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -149,18 +148,6 @@ def probe(trees: Trees, width: int, rows: int = 512) -> Floats:
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
     return ((name, value) for name, found, value in (line.partition("=") for line in text.split("\n")) if found)
-
-
-def compiled(signature: str) -> Callable[[F], F]:
-    """Compile at import, or take what an earlier import kept beside this file (else in the user's cache)."""
-
-    def decorate(function: F) -> F:
-        try:
-            return cast("F", njit(signature, cache=True, nogil=True)(function))
-        except RuntimeError:  # there is nowhere to keep it
-            return cast("F", njit(signature, nogil=True)(function))
-
-    return decorate
 
 
 @compiled("b1(f8, f8, u1, i4, i4, u4[::1])")

@@ -117,7 +117,7 @@ def close(
     spread = closed.repeat(len(owner), 1) if columns.size == 1 else closed[:, owner]
     if keyed and keys is not None:
         for table_group, own, found in zip(keyed, heads, find(columns, plan, owner, keys), strict=True):
-            _put_found(spread, columns, table_group, own, found, now, owner)
+            _put_found(spread, table_group, own, found, now)
     return dict(zip(names, spread, strict=True))
 
 
@@ -127,26 +127,16 @@ def _put(closed: Floats, first: int, count: int, finished: tuple[Floats, ...]) -
         first += count
 
 
-def _put_found(
-    spread: Floats,
-    columns: Columns,
-    group: KeyedGroup,
-    heads: list[Floats],
-    found: Found,
-    now: Floats,
-    owner: Ints,
-) -> None:
+def _put_found(spread: Floats, group: KeyedGroup, heads: list[Floats], found: Found, now: Floats) -> None:
     """Close the group for the keys that are there; `heads` are aged."""
-    which, row, place = found
+    which, who = found.which, found.who
     if not len(which):
         return
-    who, table = owner[row], group.tables[which]
-    rows = columns.numbers[columns.row_at[table, who] + place + group.columns * columns.count[table, who]]
     parameters = {name: values[which, 0] for name, values in group.parameters.items()}
-    aged = age(group.kind.key_roles, rows, now[who], parameters)
+    aged = age(group.kind.key_roles, found.states, now[who], parameters)
     own = [head[which, who] for head in heads]
     for at, values in enumerate(group.kind.finish(own, aged, parameters)):
-        spread[group.first + at * group.size + which, row] = values
+        spread[group.first + at * group.size + which, found.row] = values
 
 
 def slot_of(layout: Layout, name: str) -> int:

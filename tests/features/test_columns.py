@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.aggregates import columns
-from features.aggregates.derived import derive
+from features.aggregates.derived import derive_candidates, derive_pairs
 from features.aggregates.engine import TOTAL_ID, Candidates
 from features.aggregates.keyed import KeyedKind
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
@@ -182,7 +182,8 @@ def test_derived_features_are_shares_of_what_is_closed() -> None:
     offered = [candidates.candidate.get(digest(candidate), blank(LAYOUTS["candidate"], "")) for _, candidate in pairs]
     closed = {**customers, **columns.close(decode(offered, "candidate"), np.full(3, now))}
     total = columns.close(decode([candidates.candidate[TOTAL_ID]] * 3, "candidate"), np.full(3, now))
-    derived = derive(closed, total, keys["category"])
+    derived = derive_candidates(closed, total)
+    derived |= derive_pairs({**closed, **derived}, keys["category"])
     naive = Oracle(behave(7, 60, END))
     everything = naive.candidate("*", now)
     for at, (customer, candidate) in enumerate(pairs):
@@ -226,8 +227,6 @@ def test_a_trend_compares_the_last_hour_with_what_is_usual_for_the_candidate_its
 ) -> None:
     now = END / 1e6
     closed = viewed(sorted(now - ago for ago in views), now)
-    keys = draw_keys(np.random.default_rng(1), 1)
-    customers = columns.close(columns.decode_blank(CUSTOMER), np.array([now]), np.zeros(1, np.int64), keys)
-    derived = derive({**customers, **closed}, closed, np.zeros(1))
+    derived = derive_candidates(closed, closed)
     assert least <= derived["candidate__product_viewed__trend_1h_7d"][0] <= most
     assert derived["candidate__promotion__trend_1d_30d"][0] == 0.0
