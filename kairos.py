@@ -15,11 +15,22 @@ VERBS = {
     "import": ("features.commands:import_", "Bring in files of events or orders."),
     "train": ("training.commands:train", "Train a model from the archive, evaluate and promote it."),
     "decide": ("service.commands:decide", "Show one decision for a customer and a placement."),
+    "replay-decision": (
+        "service.decisions.commands:replay_decision",
+        "Make a logged decision again, and say whether it is the same to the bit.",
+    ),
+    "replay-decisions": (
+        "service.decisions.commands:replay_decisions",
+        "Make logged decisions again: as they were, or by another catalog or model.",
+    ),
     "replay": ("features.commands:replay", "Rebuild all features from the archive."),
     "serve": ("service.commands:serve", "Start the API alone, for a deployment in parts."),
     "worker": ("service.commands:worker", "Start a worker alone, for a deployment in parts."),
     "events": ("service.events.commands:events", "List the events that were not taken, and send them again."),
+    "catalog": ("service.catalog.commands:catalog", "Check, plan, publish and roll back the catalog."),
+    "audience": ("service.audiences.commands:audience", "Choose for all customers at once, into a file."),
     "doctor": ("service.commands:doctor", "Look at every part, say what is wrong and what to do."),
+    "archive": ("features.archive.commands:archive", "Look after the event archive."),
     "features": ("features.commands:features", "List the features, and check one before it is added."),
     "env": ("features.commands:env", "Print the variables that point other programs at this home."),
 }

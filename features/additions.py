@@ -98,9 +98,9 @@ def check(
 
 
 def _read_events(home: Home, most: int) -> list[Event]:
-    payloads = archive.read(home.events, ["payload"], types=SAID)["payload"]
+    payloads = archive.read(home.archive, ["payload"], types=SAID)["payload"]
     if not len(payloads):
-        raise AdditionError(f"{home.events} has no events: import or send some, then try again")
+        raise AdditionError(f"{home.archive} has no events: import or send some, then try again")
     # As they first came: what they were handed on by happens anew.
     newest = payloads.slice(max(len(payloads) - most, 0) if most else 0).to_pylist()
     return [msgspec.structs.replace(decode(payload), via=[]) for payload in newest]

@@ -45,6 +45,10 @@ class Batch(msgspec.Struct, kw_only=True):
     elsewhere: set[int] = set()
     """Arrivals of the events that are not archived here: handed on, or not kept."""
     erased: set[str] = set()
+    erased_at: dict[str, int] = {}
+    """By which arrival each was erased, also of those that have come again since."""
+    moved: dict[tuple[str, int], Row] = {}
+    """What ids handed over, by id and arrival of the link, where it is known better than the event that brings it."""
     untracked: int = 0
 
     def apply(self, candidates: Candidates, applied: int, row: Row, arrival: int, event: Skimmed) -> None:
@@ -68,7 +72,8 @@ class Batch(msgspec.Struct, kw_only=True):
         elif target is not None:
             self._link(row, target, arrival, event)
         elif isinstance(event, Joined):
-            identity.take_over(row, event, identity.carried(event))
+            moved = self.moved.pop((event.previous, event.linked), None)
+            identity.take_over(row, event, moved or identity.carried(event))
             self.identities[row.text] = row
             self._touch(row, arrival)
         elif isinstance(event, ConsentGiven):
@@ -111,6 +116,7 @@ class Batch(msgspec.Struct, kw_only=True):
         self.touched.pop(row.text, None)
         self.identities.pop(row.text, None)
         self.erased.add(row.text)
+        self.erased_at[row.text] = arrival
         self.elsewhere.add(arrival)
 
     def _touch(self, row: Row, arrival: int) -> None:

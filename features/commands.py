@@ -22,6 +22,9 @@ ShiftOption = Annotated[
     bool, Parameter(help="Move all times by whole weeks, so that the newest is of the last seven days.", negative=())
 ]
 
+WholeOption = Annotated[
+    bool, Parameter(help="Begin with the first event, whatever an earlier replay has left.", negative=())
+]
 NamesOption = Annotated[list[str] | None, Parameter(help="Declared features; else all.", negative=())]
 KindOption = Annotated[str | None, Parameter(help="Declare another one for this check, of this kind.")]
 EventsOption = Annotated[
@@ -53,7 +56,7 @@ def import_(
     Rows become events in the archive, items become the catalog's candidates, and all features are rebuilt. What is
     rejected is written to a file, with reasons. Importing the same rows again changes nothing.
     """
-    from features import embedded, history
+    from features import embedded
     from features.imports import importing, report
     from features.imports import mapping as mappings
 
@@ -65,17 +68,20 @@ def import_(
         summary = importing.import_files(settings.home, paths, mapping, now, shift_to_now, follow)
         seconds = time.monotonic() - began
         replayed = None
-        if summary.is_new or not history.is_current(settings.home):
-            from features import replay as rebuilding
+        from features import replay as rebuilding
 
+        if summary.is_new or not rebuilding.is_current(settings, redis_url):
             replayed = rebuilding.replay(settings, redis_url, lambda done, of: follow("features", done, of))
     report.show_import(settings.home, summary, seconds, replayed)
 
 
-def replay(*, home: HomeOption = None) -> None:
-    """Rebuild all features from the archive.
+def replay(*, home: HomeOption = None, whole: WholeOption = False) -> None:
+    """Rebuild the online features from the archive.
 
-    The historical table and the online store are made anew; a running `kairos up` goes on with the result.
+    The states of the last replay are kept, and where only little has come since, this one goes on from them.
+
+    A running `kairos up` serves on from the present ones meanwhile; the new ones take their place at once when they
+    hold everything that came until then. `kairos train` brings the history that it joins up to date by itself.
     """
     from features import embedded
     from features import replay as rebuilding
@@ -83,8 +89,8 @@ def replay(*, home: HomeOption = None) -> None:
 
     settings = _settings(home)
     with embedded.reach(settings) as redis_url, report.follow() as follow:
-        replayed = rebuilding.replay(settings, redis_url, lambda done, of: follow("features", done, of))
-    report.show_replay(settings.home, replayed)
+        replayed = rebuilding.replay(settings, redis_url, lambda done, of: follow("features", done, of), whole)
+    report.show_replay(replayed)
 
 
 def env(*, home: HomeOption = None) -> None:

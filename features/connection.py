@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hiredis import ProtocolError, Reader, pack_command
-from redis import Redis
 from redis.asyncio import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
+from features.fencing import FencedRedis
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redis import Redis
     from redis.asyncio.connection import AbstractConnection
 
 ONCE = Retry(NoBackoff(), 0)
@@ -29,7 +31,7 @@ Command = tuple[Any, ...]
 
 
 def connect(redis_url: str) -> Redis:
-    return Redis.from_url(redis_url, socket_timeout=30, socket_connect_timeout=2, retry=ONCE)
+    return FencedRedis.from_url(redis_url, socket_timeout=30, socket_connect_timeout=2, retry=ONCE)
 
 
 class Script:

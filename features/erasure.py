@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features import archive
+from features import archive, checkpoints
 from features.events.schema import Joined, decode
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
 def find_ids(home: Home, chain: Iterable[str]) -> list[str]:
     """The ids of `chain` (one, and those it was joined to), and all whose past was joined to any of them."""
     previous: dict[str, set[str]] = {}
-    for payload in archive.read(home.events, ["payload"], types=["joined"])["payload"].to_pylist():
+    for payload in archive.read(home.archive, ["payload"], types=["joined"])["payload"].to_pylist():
         event = decode(payload)
         if isinstance(event, Joined):
             # It may have passed through others on its way: they are joined too.
@@ -48,24 +48,22 @@ def find_ids(home: Home, chain: Iterable[str]) -> list[str]:
 
 def read_events(home: Home, customers: Iterable[str]) -> list[tuple[int, Event]]:
     """(arrival, event) of everything that the archive holds of some ids, in order."""
-    wanted = pc.field("customer").isin(list(customers))
-    rows: list[tuple[int, bytes]] = []
-    for path in archive.files(home.events):
-        table = pq.read_table(path, columns=["arrival", "payload", "customer"], filters=wanted)
-        rows += zip(table["arrival"].to_pylist(), table["payload"].to_pylist(), strict=True)
+    table = archive.read(home.archive, ["arrival", "payload"], customers=customers)
+    rows = zip(table["arrival"].to_pylist(), table["payload"].to_pylist(), strict=True)
     return [(arrival, decode(payload)) for arrival, payload in sorted(rows)]
 
 
 def erase(home: Home, customers: Iterable[str]) -> Cleaned:
     """Write every file that mentions one of the ids again without them, each at once."""
     gone = list(customers)
-    counts = [_rewrite(path, gone) for path in archive.files(home.events)]
+    events, files = archive.erase(home.archive, gone)
+    checkpoints.forget(home)
     rows = [_rewrite(path, gone) for view in VIEWS for path in sorted((home.history / view).glob("*.parquet"))]
-    return Cleaned(events=sum(counts), archive_files=sum(map(bool, counts)), history_rows=sum(rows))
+    return Cleaned(events=events, archive_files=files, history_rows=sum(rows))
 
 
 def _rewrite(path: Path, gone: list[str]) -> int:
-    """How many rows went. A file keeps its name, which says up to where a partition is archived, even when empty."""
+    """How many rows went."""
     column = pq.read_table(path, columns=["customer"])["customer"]
     hit = pc.is_in(column, value_set=pa.array(gone, column.type))
     count = int(pc.sum(hit).as_py() or 0)

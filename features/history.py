@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import archive, consent, identity
+from features import archive, identity
 from features.aggregates.engine import Candidates, advance_candidates, advance_customer
 from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge
 from features.events.occurrences import read
 from features.events.schema import ConsentGiven, Event, Joined, SnapshotTaken, decode
 from features.historical import Identified, Table, write_attributes, write_identities
+from features.ids import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class Rebuilt(msgspec.Struct):
 
 def digest(home: Home) -> str:
     """What the historical store is a function of: the archive's files and the declarations."""
-    parts = [f"{path.name}:{path.stat().st_size}" for path in archive.files(home.events)]
+    parts = [archive.version(home.archive)]
     parts += [layout.version for layout in LAYOUTS.values()]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
@@ -79,8 +80,21 @@ def rebuild(home: Home, progress: Callable[[int, int], None] = lambda _done, _al
     return rebuilt
 
 
+def replay(home: Home, erased: dict[int, int], progress: Callable[[int, int], None]) -> Rebuilt:
+    """The final states alone. `erased`: fingerprint -> arrival up to which a customer's events do not count."""
+    events = _read_events(home)
+    if erased:
+        events = {
+            number: [(at, event) for at, event in part if at > erased.get(fingerprint(event.customer), -1)]
+            for number, part in events.items()
+        }
+    rebuilt = Rebuilt(events=sum(len(part) for part in events.values()))
+    _replay(events, {}, rebuilt, progress)
+    return rebuilt
+
+
 def _read_events(home: Home) -> dict[int, list[tuple[int, Event]]]:
-    table = archive.read(home.events, ["arrival", "partition", "payload"])
+    table = archive.read(home.archive, ["arrival", "partition", "payload"])
     events: dict[int, list[tuple[int, Event]]] = {}
     columns = (table[name].to_pylist() for name in ("arrival", "partition", "payload"))
     for arrival, partition, payload in zip(*columns, strict=True):
@@ -122,17 +136,17 @@ def _replay(
             until = time if partition == archive.IMPORTED else cursors.get(partition, 0)
             start = at[partition]
             while at[partition] < len(part) and part[at[partition]][0] <= until:
-                changed.update(_advance(partition, *part[at[partition]], tables["customer"], rebuilt))
+                changed.update(advance(partition, *part[at[partition]], tables.get("customer"), rebuilt))
                 at[partition] += 1
             done += at[partition] - start
-        for view, partitions in states.items():
+        for view, partitions in states.items() if tables else ():
             keys = sorted(key for of, key in changed if of == view)
             tables[view].add(_merge(LAYOUTS[view], partitions, keys), time)
         progress(done, rebuilt.events)
     rebuilt.cursors = {partition: part[-1][0] for partition, part in events.items()}
 
 
-def _advance(partition: int, arrival: int, event: Event, table: Table, rebuilt: Rebuilt) -> list[tuple[str, int]]:
+def advance(partition: int, arrival: int, event: Event, table: Table | None, rebuilt: Rebuilt) -> list[tuple[str, int]]:
     occurrence, target = read(event), identity.link_of(event)
     identifies = target is not None or isinstance(event, (Joined, ConsentGiven))
     if not event.customer or not (occurrence or identifies):
@@ -140,32 +154,19 @@ def _advance(partition: int, arrival: int, event: Event, table: Table, rebuilt: 
     row = rebuilt.customers.get(event.customer)
     if row is None:
         row = rebuilt.customers[event.customer] = blank(LAYOUTS["customer"], event.customer)
-    changed: list[tuple[str, int]] = []
-    cut = bool(row.owner) and target is None
-    if cut:
-        identity.cut(row)  # else the event would stand in the archive under the owner's id
     # Later than the row before, also where imported and live history of a customer overlap.
     stamp = max(arrival, row.applied + 1)
-    if target is not None and row.owner:
-        row.owner = target
-    elif target is not None:
-        rebuilt.moved[row.text, arrival] = msgspec.structs.replace(row)
-        identity.hand_over(row, target, arrival, event.received)
-    elif isinstance(event, Joined):
-        # As rebuilt, which knows later imports and other declarations, where the link is in the archive.
-        moved = rebuilt.moved.pop((event.previous, event.linked), None) or identity.carried(event)
-        identity.take_over(row, event, moved)
-    elif isinstance(event, ConsentGiven):
-        row.consent = consent.take_in(row.consent, event)
-    elif occurrence is not None:
+    identified = identity.retell(row, arrival, event if identifies else None, rebuilt.moved)
+    changed: list[tuple[str, int]] = []
+    if not identifies and occurrence is not None:
         changed = advance_candidates(rebuilt.candidates[partition], row, occurrence, arrival)
         advance_customer(row, occurrence)
     row.applied = stamp
-    table.add([row], stamp)
-    if cut or identifies:
+    if table is not None:
+        table.add([row], stamp)
+    if identified:
         said = msgspec.json.encode(row.consent).decode()
-        identified = (row.text, stamp, row.owner, said, row.linked, row.assignment, row.assigned)
-        rebuilt.identities.append(identified)
+        rebuilt.identities.append((row.text, stamp, row.owner, said, row.linked, row.assignment, row.assigned))
     return changed
 
 

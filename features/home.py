@@ -17,6 +17,8 @@ class Home(msgspec.Struct, frozen=True):
     """One deployment's data. Paths are absolute; folders are made by whoever writes into them."""
 
     root: Path
+    archive_url: str | None = None
+    """Where the event archive is instead of in the folder, as fsspec writes it (s3://bucket/folder)."""
 
     @property
     def version_file(self) -> Path:
@@ -41,8 +43,13 @@ class Home(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> Path:
-        """The event archive: Parquet files named by partition and range of arrival."""
+        """The event archive's folder."""
         return self.root / "archive" / "events"
+
+    @property
+    def archive(self) -> Path | str:
+        """Where the event archive is: Parquet files by day, named by partition and range of arrival."""
+        return self.archive_url or self.events
 
     @property
     def history(self) -> Path:
@@ -70,6 +77,11 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def catalog(self) -> Path:
         return self.root / "catalog.yaml"
+
+    @property
+    def catalogs(self) -> Path:
+        """The catalog's versions and their history."""
+        return self.root / "catalogs"
 
     @property
     def rejected(self) -> Path:

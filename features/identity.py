@@ -16,7 +16,7 @@ import numpy as np
 
 from features import consent
 from features.aggregates.rows import LAYOUTS, Row, blank, merge, pack, unpack
-from features.events.schema import Alias, Identify, Joined, StateRead
+from features.events.schema import Alias, ConsentGiven, Identify, Joined, StateRead
 
 if TYPE_CHECKING:
     from features.events.schema import Event, Skimmed
@@ -82,6 +82,28 @@ def take_over(row: Row, joined: Joined, moved: Row | None) -> None:
     row.consent = consent.merge(row.consent, joined.consent)
     if moved is not None:
         row.states = merge(LAYOUT, row, moved).states
+
+
+def retell(row: Row, arrival: int, event: Event | None, moved: dict[tuple[str, int], Row]) -> bool:
+    """What an archived event says of its id, in place; None is behaviour. Whether the view `identity` changes.
+
+    `moved` takes and gives what ids handed over: as replayed, which knows later imports and other declarations, where
+    the link is in the archive.
+    """
+    target = None if event is None else link_of(event)
+    was_cut = bool(row.owner) and target is None
+    if was_cut:
+        cut(row)  # else the event would stand in the archive under the owner's id
+    if target is not None and row.owner:
+        row.owner = target
+    elif target is not None and event is not None:
+        moved[row.text, arrival] = msgspec.structs.replace(row)
+        hand_over(row, target, arrival, event.received)
+    elif isinstance(event, Joined):
+        take_over(row, event, moved.pop((event.previous, event.linked), None) or carried(event))
+    elif isinstance(event, ConsentGiven):
+        row.consent = consent.take_in(row.consent, event)
+    return was_cut or event is not None
 
 
 def assignment_of(row: Row) -> tuple[int, str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
 
-from features import stream
+from features import fencing, stream
+from features.fencing import LeaseLostError
 from features.occupancy import UnavailableError
-from features.streaming import LeaseLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,8 @@ class Lease:
         script = self._renew if self._until else self._take
         held = bool(script(keys=[self._key, stream.REPLAY], args=[self._owner, int(LEASE_SECONDS * 1000)]))
         self._until = asked + LEASE_SECONDS if held else 0.0
+        if not held:
+            fencing.disarm(self._key)
         return held
 
     def keep(self) -> bool:
@@ -67,11 +69,17 @@ class Lease:
         return time.monotonic() < self._until - LEASE_SECONDS + RENEW_SECONDS or self.hold()
 
     def check(self) -> None:
-        """Raise LeaseLostError unless it is ours for long enough to finish a write."""
+        """Raise LeaseLostError unless it is ours for long enough to finish a write.
+
+        What this thread writes from then on, Redis refuses with the same error once the lease is lost after all.
+        """
         if time.monotonic() > self._until - MARGIN_SECONDS and not (self._until and self.hold()):
+            fencing.disarm(self._key)
             raise LeaseLostError(self._key)
+        fencing.arm(self._key, self._owner)
 
     def release(self) -> None:
+        fencing.disarm(self._key)
         self._release(keys=[self._key], args=[self._owner])
         self._until = 0.0
 
@@ -83,14 +91,21 @@ def hold_all_back(redis: Redis, partitions: int, owner: str, patience: float = 3
     The work has to `check` the lease before it writes. Raises UnavailableError when another replay runs or a worker
     does not let go.
     """
-    lease = Lease(redis, stream.REPLAY, owner)
+    with hold(redis, stream.REPLAY, owner) as lease:
+        _await_release(redis, partitions, patience)
+        yield lease
+
+
+@contextlib.contextmanager
+def hold(redis: Redis, key: str, owner: str) -> Iterator[Lease]:
+    """Hold a lease of a replay, renewed beside the work. Raises UnavailableError when another replay runs."""
+    lease = Lease(redis, key, owner)
     if not lease.hold():
         raise UnavailableError("another replay or import is running on this Redis: wait until it has ended")
     over = threading.Event()
     renewal = threading.Thread(target=_renew, args=(lease, over), daemon=True)
     renewal.start()
     try:
-        _await_release(redis, partitions, patience)
         yield lease
     finally:
         over.set()

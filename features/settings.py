@@ -45,6 +45,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most events kept that were not taken, of at most 32 KB each; the oldest go first."""
 
     @property
+    def archive_url(self) -> str | None:
+        """Where the event archive is, as fsspec writes it (s3://bucket/folder, file:///folder); else in the home."""
+        return self.home.archive_url
+
+    @property
     def tracking_uri(self) -> str:
         return self.mlflow_tracking_uri or self.home.tracking_uri
 
@@ -55,7 +60,8 @@ def load(environment: Mapping[str, str], home: Path | None = None) -> Settings:
     Raises SettingsError that names every variable that cannot be read.
     """
     root = home or Path(environment.get("KAIROS_HOME") or DEFAULT_HOME)
-    values: dict[str, object] = {"home": Home(root.expanduser().resolve())}
+    archive_url = environment.get("KAIROS_ARCHIVE_URL") or None
+    values: dict[str, object] = {"home": Home(root.expanduser().resolve(), archive_url)}
     if uri := environment.get("MLFLOW_TRACKING_URI"):
         values["mlflow_tracking_uri"] = uri
     problems = []

@@ -63,6 +63,8 @@ class Change(msgspec.Struct, frozen=True):
 
     head: Head
     rows: dict[str, bytes]
+    whole: bool = False
+    """All rows were swapped, and stand in `ROWS`: none are here."""
 
 
 class Snapshotter:
@@ -107,7 +109,7 @@ class Snapshotter:
         merged = {key: self._merged(key) for key in changed}
         for view in _CANDIDATE_VIEWS:
             self._store.write(view, [row for (of, _), row in merged.items() if of == view])
-        self._record(head)
+        record(self._redis, head)
         self._publish(head, merged)
         self.head = head
         return head
@@ -120,18 +122,6 @@ class Snapshotter:
             merged = merge(LAYOUTS[key[0]], merged, row)
         return merged
 
-    def _record(self, head: Head) -> None:
-        """Put the marker by which history knows this snapshot into a stream: before any decision can log its number."""
-        marker = SnapshotTaken(
-            message_id=f"snapshot:{head.number}:{head.time}",
-            customer="",
-            time=head.time,
-            received=head.time,
-            number=head.number,
-            cursors=head.cursors,
-        )
-        stream.append(self._redis, MARKERS, [stream.Message(marker.message_id, encode(marker))], head.time / SECOND)
-
     def _publish(self, head: Head, merged: dict[tuple[str, int], Row]) -> None:
         rows = {row_field(*key): store_row(row) for key, row in merged.items()}
         change = msgspec.msgpack.encode(Change(head, rows))
@@ -140,6 +130,19 @@ class Snapshotter:
             pipe.set(HEAD, msgspec.msgpack.encode(head))
             pipe.xadd(CHANGES, {"c": change}, maxlen=KEPT_CHANGES, approximate=True)
             pipe.execute()
+
+
+def record(redis: Redis, head: Head) -> None:
+    """Put the marker by which history knows a snapshot into a stream: before any decision can log its number."""
+    marker = SnapshotTaken(
+        message_id=f"snapshot:{head.number}:{head.time}",
+        customer="",
+        time=head.time,
+        received=head.time,
+        number=head.number,
+        cursors=head.cursors,
+    )
+    stream.append(redis, MARKERS, [stream.Message(marker.message_id, encode(marker))], head.time / SECOND)
 
 
 def decode_head(payload: bytes) -> Head:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 import features.quiet_feast  # noqa: F401  # before Feast
 
@@ -17,61 +16,35 @@ from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Value
 
-from features import views
-from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge, pack, unpack
+from features import generations, views
+from features.aggregates.rows import LAYOUTS, Layout, Row, pack
 from features.connection import ONCE, Line
+from features.fencing import FencedRedis
+from features.packed import Known as Known
+from features.packed import Packed as Packed
+from features.packed import open_known, open_live, open_values
 from features.redis_urls import connection_string as connection_string
 from features.views import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from redis import Redis
 
     from features.home import Home
 
-PROJECT = "kairos"
 JOINED = ("owner", "consent", "linked", "assignment", "assigned")
 """The features of the view `identity`."""
 
 
-class Packed(msgspec.Struct, frozen=True):
-    """A row as stored."""
-
-    applied: int
-    numbers: NDArray[np.float64]
-    ids: NDArray[np.int64]
-
-    def unpack(self, layout: Layout, text: str) -> Row:
-        """As live states."""
-        return unpack(layout, text, self.applied, self.numbers.tolist(), self.ids.tolist())
-
-    def merged(self, other: Packed) -> Packed:
-        """The row of a customer who is both; of rows of the view `customer`."""
-        layout = LAYOUTS["customer"]
-        row = merge(layout, self.unpack(layout, ""), other.unpack(layout, ""))
-        numbers, ids = pack(row)
-        return Packed(row.applied, np.array(numbers, np.float64), np.array(ids, np.int64))
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What is stored of one id."""
-
-    row: Packed | None
-    owner: str
-    """The id that it was joined to, or empty."""
-    consent: Mapping[str, tuple[int, bool]] = {}
-    """Purpose -> when, in microseconds, and what was said of it last."""
-
-
 def configure(home: Home, redis_url: str) -> RepoConfig:
     return RepoConfig(
-        project=PROJECT,
+        project=generations.PROJECT,
         provider="local",
         registry=str(home.registry),
         offline_store={"type": "features.offline.AsofOfflineStore"},
         online_store={
-            "type": "redis",
+            "type": "features.online.GenerationOnlineStore",
             "connection_string": connection_string(redis_url),
             # One writer an entity and timestamps of our own: the check that drops equal timestamps costs a round trip
             # and would refuse a replay's rewrite of the same instant.
@@ -93,17 +66,54 @@ def open_store(home: Home, redis_url: str) -> FeatureStore:
 
 
 class OnlineStore:
-    """Packed rows in Feast's Redis online store, past its registry: one HMGET reads, one pipeline writes a batch."""
+    """Packed rows in Feast's Redis online store, past its registry: one HMGET reads, one pipeline writes a batch.
 
-    def __init__(self, home: Home, redis_url: str) -> None:
+    Of the generation that serves, or of the one that is given. A read notices in its own round trip that another one
+    has come to serve, and is done again; who writes calls `follow` as soon as it may write.
+    """
+
+    def __init__(self, home: Home, redis_url: str, generation: int | None = None) -> None:
         self.line = Line(redis_url)
         self._config = configure(home, redis_url)
         self._store = RedisOnlineStore()
-        self._store._get_client(self._config.online_store).set_retry(ONCE)  # its writes are under a lease
+        self.client.set_retry(ONCE)  # its writes are under a lease
+        self._store._client = FencedRedis(connection_pool=self.client.connection_pool)
         self._views = views.build(home.history)
-        self._fields = [*self._hashed("customer", _wanted(LAYOUTS["customer"])), *self._hashed(IDENTITY, JOINED)]
+        self._fields = [*self.fields_of("customer", _wanted(LAYOUTS["customer"])), *self.fields_of(IDENTITY, JOINED)]
+        self._pinned = generation is not None
+        self._following = self._pinned
+        self._turn(generation or 0)
 
-    def _hashed(self, view: str, names: Sequence[str]) -> list[str | bytes]:
+    @property
+    def client(self) -> Redis:
+        client: Redis = self._store._get_client(self._config.online_store)
+        return client
+
+    def _turn(self, generation: int) -> None:
+        self.generation = generation
+        self.project = generations.project_of(generation)
+
+    def _is(self, generation: int, pointer: bytes | None) -> bool:
+        """Whether that generation was the right one to read, as POINTER said behind the read; else turn to that."""
+        serving = generations.parse(pointer)
+        if self._pinned or serving == generation:
+            return True
+        self._turn(serving)
+        return False
+
+    def follow(self) -> None:
+        """Turn to the generation that serves."""
+        self._following = True
+        if not self._pinned:
+            self._turn(generations.current(self.client))
+
+    def _turned(self) -> RepoConfig:
+        """Feast's configuration of the generation to write."""
+        if not self._following:
+            self.follow()
+        return self._config.model_copy(update={"project": self.project})
+
+    def fields_of(self, view: str, names: Sequence[str]) -> list[str | bytes]:
         """The fields of the Redis hash in which Feast keeps these features of a view."""
         _, fields = self._store._generate_hset_keys_for_features(self._views[view], list(names))
         return list(fields)[: len(names)]
@@ -113,15 +123,23 @@ class OnlineStore:
 
         What Feast's `online_read_async` does, without what it does anew for each read: names, hashes, a pipeline.
         """
-        found = await self.line.ask_all([("HMGET", self.redis_key(customer), *self._fields) for customer in customers])
-        return [_known(values) for values in found]
+        while True:
+            generation = self.generation
+            asked = [("HMGET", self.redis_key(customer), *self._fields) for customer in customers]
+            *found, pointer = await self.line.ask_all([*asked, ("GET", generations.POINTER)])
+            if self._is(generation, pointer):
+                return [open_known(values) for values in found]
 
     def read(self, view: str, entities: Sequence[str]) -> list[Packed | None]:
-        """The rows of `entities`, None where unknown, in one round trip."""
+        """The rows of `entities`, None where unknown."""
         layout = LAYOUTS[view]
         keys = [_key(_join_key(view), entity) for entity in entities]
-        rows = self._store.online_read(self._config, self._views[view], keys, _wanted(layout))
-        return [_opened(values, layout) for _, values in rows]
+        while True:
+            generation, config = self.generation, self._turned()
+            rows = self._store.online_read(config, self._views[view], keys, _wanted(layout))
+            pointer: bytes | None = self.client.get(generations.POINTER)  # type: ignore[assignment]  # redis-py's types
+            if self._is(generation, pointer):
+                return [open_values(values, layout) for _, values in rows]
 
     def read_rows(self, view: str, entities: Sequence[str]) -> dict[str, Row]:
         """The known ones among `entities` as live states."""
@@ -132,26 +150,20 @@ class OnlineStore:
         return rows
 
     def load_customers(self, customers: Sequence[str]) -> dict[str, Row]:
-        """The customers' live states, with whom they were joined to; blank ones of the unknown."""
-        layout = LAYOUTS["customer"]
-        with self._store._get_client(self._config.online_store).pipeline(transaction=False) as pipe:
-            for text in customers:
-                pipe.hmget(self.redis_key(text), self._fields)
-            found = pipe.execute()
-        rows = {}
-        for text, values in zip(customers, found, strict=True):
-            packed = _known(values).row
-            row = rows[text] = blank(layout, text) if packed is None else packed.unpack(layout, text)
-            if values[3] is not None:
-                owner, said, linked, assignment, assigned = (Value.FromString(value) for value in values[3:])
-                row.owner, row.linked = owner.string_val, linked.int64_val
-                row.consent = _consent.decode(said.string_val)
-                row.assignment, row.assigned = assignment.string_val, assigned.int64_val
-        return rows
+        """The customers' live states, with whom they were joined to; blank ones of the unknown. In one round trip."""
+        while True:
+            generation = self.generation
+            with self.client.pipeline(transaction=False) as pipe:
+                for text in customers:
+                    pipe.hmget(self.redis_key(text), self._fields)  # type: ignore[arg-type]  # it takes bytes as well
+                pipe.get(generations.POINTER)
+                *found, pointer = pipe.execute()
+            if self._is(generation, pointer):
+                return {text: open_live(text, values) for text, values in zip(customers, found, strict=True)}
 
     def redis_key(self, customer: str) -> bytes:
         """The key of a customer's hash."""
-        return serialize_entity_key(_key("customer", customer), 3) + PROJECT.encode()
+        return serialize_entity_key(_key("customer", customer), 3) + self.project.encode()
 
     def write(self, view: str, rows: Iterable[Row]) -> None:
         """Write rows, stamped with their `applied` time, by one pipeline of protobufs."""
@@ -167,7 +179,7 @@ class OnlineStore:
             }
             data.append((_key(join_key, row.text), values, datetime.fromtimestamp(row.applied / 1e6, UTC), None))
         if data:
-            self._store.online_write_batch(self._config, self._views[view], data, None)
+            self._store.online_write_batch(self._turned(), self._views[view], data, None)
 
     def write_identities(self, rows: Iterable[Row]) -> None:
         """Write whom the rows' ids were joined to, and under which id each was seen first."""
@@ -182,17 +194,18 @@ class OnlineStore:
             }
             data.append((_key("customer", row.text), values, datetime.fromtimestamp(row.applied / 1e6, UTC), None))
         if data:
-            self._store.online_write_batch(self._config, self._views[IDENTITY], data, None)
+            self._store.online_write_batch(self._turned(), self._views[IDENTITY], data, None)
 
     def forget(self, customers: Iterable[str]) -> None:
         """Delete all that is stored of these customers."""
+        self._turned()
         if keys := [self.redis_key(customer) for customer in customers]:
-            self._store._get_client(self._config.online_store).unlink(*keys)
+            self.client.unlink(*keys)
 
     async def close(self) -> None:
         """Close the connections of the present event loop, and all others."""
         await self.line.close()
-        self._store._get_client(self._config.online_store).close()
+        self.client.close()
 
 
 def _join_key(view: str) -> str:
@@ -205,34 +218,3 @@ def _key(join_key: str, entity: str) -> EntityKey:
 
 def _wanted(layout: Layout) -> list[str]:
     return ["applied", layout.numbers, layout.ids]  # a fresh list each time: Feast appends to it
-
-
-def _known(values: list[bytes | None]) -> Known:
-    """Of a hash's fields in the store's order."""
-    applied, numbers, ids, owner, said = values[:5]
-    row = None
-    if applied and ids is not None and numbers is not None:
-        row = _open(Value.FromString(applied), Value.FromString(numbers), Value.FromString(ids))
-    if owner is None or said is None:
-        return Known(row, "")
-    return Known(row, Value.FromString(owner).string_val, _consent.decode(Value.FromString(said).string_val))
-
-
-_consent = msgspec.json.Decoder(dict[str, tuple[int, bool]])
-
-
-def _opened(values: dict[str, Value] | None, layout: Layout) -> Packed | None:
-    if values is None or not values["applied"].WhichOneof("val"):
-        return None
-    if not values[layout.ids].WhichOneof("val"):
-        return None  # written under other declarations: as if unknown, until a replay
-    return _open(values["applied"], values[layout.numbers], values[layout.ids])
-
-
-def _open(applied: Value, numbers: Value, ids: Value) -> Packed:
-    # numpy reads protobuf's lists at once; an empty one comes without a type.
-    return Packed(
-        applied.int64_val,
-        np.asarray(numbers.double_list_val.val, np.float64),
-        np.asarray(ids.int64_list_val.val, np.int64),
-    )

@@ -14,17 +14,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import archive, dead_letters, stream
-from features.aggregates.engine import Candidates
-from features.aggregates.rows import LAYOUTS, Row, pack, unpack
+from features import archive, dead_letters, generations, ledger, stream
 from features.batch import UNFELT, Batch
-from features.events.schema import Skimmed, encode, skim
+from features.events.occurrences import read_exposure
+from features.events.schema import Joined, Skimmed, encode, skim
+from features.fencing import LeaseLostError as LeaseLostError
+from features.partials import StoredRow as StoredRow
+from features.partials import candidates_key as candidates_key
+from features.partials import changed_key as changed_key
+from features.partials import load_candidates as load_candidates
+from features.partials import load_row as load_row
+from features.partials import parse_field as parse_field
+from features.partials import row_field as row_field
+from features.partials import store_row as store_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis import Redis
 
+    from features.aggregates.rows import Row
     from features.home import Home
     from features.store import OnlineStore
 
@@ -34,54 +43,6 @@ CACHED_CUSTOMERS = 20_000
 BATCH = 500
 SECOND = 1_000_000
 DEAD_LETTERS = dead_letters.STREAM
-
-
-class StoredRow(msgspec.Struct, frozen=True, array_like=True):
-    """A candidate's row of one partition as it stands in Redis."""
-
-    text: str
-    applied: int
-    numbers: list[float]
-    ids: list[int]
-
-
-def store_row(row: Row) -> bytes:
-    numbers, ids = pack(row)
-    return msgspec.msgpack.encode(StoredRow(row.text, row.applied, numbers, ids))
-
-
-_stored = msgspec.msgpack.Decoder(StoredRow)
-
-
-def load_row(view: str, payload: bytes) -> Row:
-    stored = _stored.decode(payload)
-    return unpack(LAYOUTS[view], stored.text, stored.applied, stored.numbers, stored.ids)
-
-
-def candidates_key(partition: int) -> str:
-    """Hash of the partition's candidate rows: `<view version>:<digest>` -> StoredRow, and `applied`."""
-    return f"kairos:{{{partition}}}:candidates"
-
-
-def changed_key(partition: int) -> str:
-    """Sorted set of the same fields by the arrival that changed them last."""
-    return f"kairos:{{{partition}}}:changed"
-
-
-def row_field(view: str, key: int) -> str:
-    return f"{view}_{LAYOUTS[view].version}:{key}"
-
-
-def parse_field(field: bytes) -> tuple[str, int] | None:
-    """(view, digest) of a hash field; None for fields of other declarations."""
-    name, _, key = field.decode().partition(":")
-    view, _, version = name.rpartition("_")
-    layout = LAYOUTS.get(view)
-    return None if layout is None or layout.version != version else (view, int(key))
-
-
-class LeaseLostError(RuntimeError):
-    """Another worker owns the partition now: nothing more may be written."""
 
 
 class Partition:
@@ -94,7 +55,7 @@ class Partition:
         self.applied = int(applied or 0)  # type: ignore[arg-type]  # as above
         marked: bytes | None = redis.get(stream.archived_key(number))  # type: ignore[assignment]  # as above
         # Entries that were handed on stand in no file of this partition.
-        self.archived = max(archive.archived_until(home.events, number), int(marked or 0))
+        self.archived = max(archive.archived_until(home.archive, number), int(marked or 0))
         self.candidates = load_candidates(redis, number)
         self.position = min(self.cursor, self.archived)
         """Where to read on from: after a crash, behind what either features or archive lack."""
@@ -102,16 +63,6 @@ class Partition:
         """Arrival of the last event, of those seen here, that led to one for another id."""
         self.waiting: list[archive.Entry] = []
         self.waiting_since = 0.0
-
-
-def load_candidates(redis: Redis, partition: int) -> Candidates:
-    candidates = Candidates()
-    fields: dict[bytes, bytes] = redis.hgetall(candidates_key(partition))  # type: ignore[assignment]  # as above
-    for field, payload in fields.items():
-        if (parsed := parse_field(field)) is not None:
-            view, key = parsed
-            getattr(candidates, view)[key] = load_row(view, payload)
-    return candidates
 
 
 class Processor:
@@ -122,6 +73,7 @@ class Processor:
 
     def __init__(self, home: Home, redis: Redis, store: OnlineStore, partitions: int) -> None:
         self._home, self._redis, self._store, self._partitions = home, redis, store, partitions
+        store.follow()
         self._customers: OrderedDict[str, Row] = OrderedDict()
         self.processed = 0
         self.untracked = 0
@@ -155,7 +107,8 @@ class Processor:
             self._write_candidates(partition, batch.changed, entries[-1][0])
             check()
             self._store.write("customer", [row for row in batch.touched.values() if row.text not in batch.erased])
-            self._store.forget(batch.erased)
+            self._forget(batch)
+            self._settle([one for one in events if one[0] > partition.cursor], batch)
         except BaseException:
             self.forget()  # what is in memory may be ahead of what is written
             raise
@@ -165,12 +118,25 @@ class Processor:
         self.processed += len(entries)
         self.untracked += batch.untracked
 
+    def _settle(self, events: list[tuple[int, Skimmed]], batch: Batch) -> None:
+        """Tell the ledger who saw what they were answered, and who was joined; after a crash once more."""
+        joins = [(event.previous, event.customer) for _, event in events if isinstance(event, Joined)]
+        here = (event for arrival, event in events if arrival not in batch.elsewhere)
+        exposures = [exposure for event in here if (exposure := read_exposure(event)) is not None]
+        if joins or exposures:
+            ledger.settle(self._redis, exposures, joins)
+
     def mark(self, partitions: Sequence[Partition], check: Callable[[], None]) -> None:
         """Tell how far the features of these partitions are."""
         if partitions:
             check()
             handed = {stream.handed_key(one.number): one.handed for one in partitions if one.handed}
             self._redis.mset(handed | {stream.cursor_key(one.number): one.cursor for one in partitions})
+
+    def _forget(self, batch: Batch) -> None:
+        if batch.erased_at:
+            generations.note_erased(self._redis, batch.erased_at)
+        self._store.forget(batch.erased)
 
     def _decode(self, partition: Partition, arrival: int, payload: bytes) -> Skimmed | None:
         try:
@@ -235,14 +201,17 @@ class Processor:
         partition.waiting += fresh
 
     def flush(self, partition: Partition) -> None:
-        """Archive what waits, and trim the stream behind both features and archive."""
+        """Archive what waits, and trim the stream behind features, archive and a replay that reads it too."""
         if partition.waiting:
             table = archive.tabulate(partition.number, partition.waiting)
-            archive.write(self._home.events, str(partition.number), table)
+            archive.write(self._home.archive, str(partition.number), table)
             partition.waiting.clear()
         # Not the cursor: after a crash it may be ahead of what has been read again for the archive.
         partition.archived = max(partition.archived, partition.position)
+        # A replay that begins after this question finds in the archive's files what is trimmed here.
+        replayed = bool(self._redis.exists(generations.REBUILD))
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(stream.archived_key(partition.number), partition.archived)
-            pipe.xtrim(stream.events_key(partition.number), minid=f"{partition.archived + 1}-0", approximate=True)
+            if not replayed:
+                pipe.xtrim(stream.events_key(partition.number), minid=f"{partition.archived + 1}-0", approximate=True)
             pipe.execute()

@@ -17,7 +17,8 @@ import numpy as np
 
 from models.matrix import Encoder, encoder
 from models.signature import Signature, missing
-from models.trees import Trees, parse, probe
+from models.tree_text import parse
+from models.trees import Trees, probe
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,10 +1,9 @@
 """A LightGBM model's trees, summed by compiled code: LightGBM's own scores to the bit, in a fraction of its time, since
-what all rows of a decision share (the customer, the context) is decided once. Refuses what it cannot do as exactly.
+what all rows of a decision share (the customer, the context) is decided once.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,22 +12,17 @@ import numpy as np
 from features.compiling import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
 
 CATEGORICAL, DEFAULT_LEFT, ZERO_IS_MISSING, NAN_IS_MISSING = 1, 2, 4, 8
 """Bits of `decision_type` in LightGBM's text format, version 4."""
 ZERO = float(np.float32(1e-35))
 """The largest that LightGBM takes for zero."""
-MOST_LEAVES = 64
 EVERY_LEAF = 2**64 - 1
 SEQUENCE = 0x03F79D71B4CB0A89
 """A de Bruijn sequence: shifted left by n, its six highest bits are another number for each n."""
-KNOWN = {"version": "v4", "num_class": "1", "num_tree_per_iteration": "1"}
 
 
 class Trees(msgspec.Struct, frozen=True):
@@ -64,76 +58,6 @@ class Trees(msgspec.Struct, frozen=True):
         return scores
 
 
-def parse(model: str) -> Trees | None:
-    """The trees of a model's text; None where it has what is not known here: several classes, linear leaves, forests,
-    trees of more than 64 leaves.
-    """
-    header, *parts = model.split("\nTree=")
-    known = dict(_pairs(header))
-    averaged = "average_output" in header.split("\n")
-    if averaged or any(known.get(name) != value for name, value in KNOWN.items()) or not parts:
-        return None
-    features: list[int] = []
-    thresholds: list[float] = []
-    kinds: list[int] = []
-    remaining: list[int] = []
-    words: list[tuple[int, int]] = []
-    bits: list[int] = []
-    ends: list[tuple[int, int]] = []
-    leaves: list[float] = []
-    for part in parts:
-        tree = dict(_pairs(part.split("\nend of trees")[0]))
-        values = [float(value) for value in tree["leaf_value"].split()]
-        if tree.get("is_linear", "0") != "0" or len(values) > MOST_LEAVES:
-            return None
-        if len(values) == 1:
-            leaves += values
-        else:
-            sides = [[int(child) for child in tree[side].split()] for side in ("left_child", "right_child")]
-            order, masks = _number(*sides)
-            leaves += [values[leaf] for leaf in order]
-            remaining += masks
-            own = [int(kind) for kind in tree["decision_type"].split()]
-            limits = [float(limit) for limit in tree["threshold"].split()]
-            bounds = list(pairwise(int(bound) + len(bits) for bound in tree.get("cat_boundaries", "").split()))
-            kinds += own
-            thresholds += limits
-            features += map(int, tree["split_feature"].split())
-            words += [
-                bounds[int(limit)] if kind & CATEGORICAL else (0, 0) for kind, limit in zip(own, limits, strict=True)
-            ]
-            bits += map(int, tree.get("cat_threshold", "").split())
-        ends.append((len(features), len(leaves)))
-    return Trees(
-        np.array(features, np.int32),
-        np.array(thresholds, np.float64),
-        np.array(kinds, np.uint8),
-        np.array(remaining, np.uint64),
-        np.array(words, np.int32).reshape(-1, 2),
-        np.array(bits, np.uint32),
-        np.array(ends, np.int32),
-        np.array(leaves),
-    )
-
-
-def _number(left: list[int], right: list[int]) -> tuple[list[int], list[int]]:
-    """(leaves from left to right, for each node the leaves that are not under its left child as bits)."""
-    order: list[int] = []
-    masks = [0] * len(left)
-    todo: list[tuple[int, int]] = [(0, -1)]  # (node or ~leaf, -1 before its left side, else leaves seen before that)
-    while todo:
-        node, before = todo.pop()
-        if node < 0:
-            order.append(~node)
-        elif before < 0:
-            todo += [(node, len(order)), (left[node], -1)]
-        else:
-            under = (1 << len(order)) - (1 << before)
-            masks[node] = ~under & EVERY_LEAF
-            todo.append((right[node], -1))
-    return order, masks
-
-
 def probe(trees: Trees, width: int, rows: int = 512) -> Floats:
     """(rows, width) where the trees decide: at their thresholds and beside them, at categories, zeros and gaps."""
     chance = np.random.default_rng(rows)
@@ -144,10 +68,6 @@ def probe(trees: Trees, width: int, rows: int = 512) -> Floats:
         edges = np.concatenate([limits, np.nextafter(limits, np.inf), [0.0, -1.0, 1.5, np.nan], np.arange(40.0)])
         matrix[:, at] = chance.choice(edges, rows)
     return matrix
-
-
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    return ((name, value) for name, found, value in (line.partition("=") for line in text.split("\n")) if found)
 
 
 @compiled("b1(f8, f8, u1, i4, i4, u4[::1])")

@@ -39,6 +39,7 @@ def up(
     Redis is embedded unless KAIROS_REDIS_URL names one. What dies is started again. All data is in the home folder,
     and the next start goes on with it.
     """
+    os.environ.update(WITHOUT_THREADS)  # before anything imports numpy
     from service.supervisor import tree
 
     settings = _settings(home)
@@ -52,6 +53,7 @@ def serve(
 
     It needs KAIROS_REDIS_URL, or a `kairos up` that runs on the same home.
     """
+    os.environ.update(WITHOUT_THREADS)  # before anything imports numpy
     from service.supervisor import tree
 
     settings = _settings(home)
@@ -63,6 +65,7 @@ def worker(*, home: HomeOption = None) -> None:
 
     It turns events into features. It needs KAIROS_REDIS_URL, or a `kairos up` that runs on the same home.
     """
+    os.environ.update(WITHOUT_THREADS)  # before anything imports numpy
     from service.supervisor import tree
 
     settings = _settings(home)
@@ -120,7 +123,7 @@ def _loader(settings: "Settings") -> "Callable[[], Entries]":
 
     def load() -> "Entries":
         # Read by the metrics library when it is imported: where the processes share their counts.
-        os.environ.update(WITHOUT_THREADS, PROMETHEUS_MULTIPROC_DIR=str(_metrics_folder(settings)))
+        os.environ.update(PROMETHEUS_MULTIPROC_DIR=str(_metrics_folder(settings)))
         import service.app
         import service.worker
         from service.supervisor.tree import Entries

@@ -19,7 +19,7 @@ from features.documents import DocumentError
 from features.streaming import StoredRow, parse_field
 from service import metrics
 from service.bundles import Bundles
-from service.catalog import reading
+from service.catalog import versions
 from service.catalog.compiled import Compiled, compile_catalog
 from service.decisions import frame
 from service.files import stamp
@@ -43,7 +43,7 @@ class Live:
 
         `warm_up` decides with a new model before it is swapped in.
         """
-        self._catalog = settings.home.catalog
+        self._home, self._catalog = settings.home, settings.home.catalog
         self._redis = redis.asyncio.Redis.from_url(
             redis_url,
             socket_timeout=REDIS_TIMEOUT,
@@ -56,7 +56,7 @@ class Live:
         self._position = b"0-0"
         self._catalog_stamp = stamp(self._catalog)
         self._problems: dict[str, str] = {}
-        self.compiled: Compiled = compile_catalog(*reading.read(self._catalog))
+        self.compiled: Compiled = compile_catalog(*versions.read(settings.home))
         self.frame = frame.build(self.compiled, None, {}, {})
 
     @property
@@ -79,12 +79,18 @@ class Live:
         except (RedisError, OSError) as error:
             self._problems["snapshot"] = f"Redis does not answer: {error}"
         if changed:
-            self.frame = await asyncio.to_thread(
-                frame.build, self.compiled, self._head, dict(self._rows["candidate"]), dict(self._rows["successors"])
-            )
+            self.frame = await asyncio.to_thread(self.reframe, self.compiled)
         await asyncio.to_thread(self._bundles.refresh)
         if self._head is not None:
             metrics.SNAPSHOT_AGE.set(max(time.time() - self._head.time / 1e6, 0.0))
+
+    def candidate_row(self, key: int) -> StoredRow | None:
+        """The snapshot's row of any candidate that an event named, by its digest."""
+        return self._rows["candidate"].get(key)
+
+    def reframe(self, compiled: Compiled) -> frame.Frame:
+        """The frame of another catalog with the snapshot of now."""
+        return frame.build(compiled, self._head, dict(self._rows["candidate"]), dict(self._rows["successors"]))
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -95,7 +101,7 @@ class Live:
             return False
         self._catalog_stamp = found
         try:
-            catalog, version = reading.read(self._catalog)
+            catalog, version = versions.read(self._home)
         except DocumentError as error:
             log.warning("the catalog stays at %s: %s", self.compiled.version, error)
             self._problems["catalog"] = str(error)
@@ -112,6 +118,8 @@ class Live:
         found: Any = await self._redis.xread({snapshots.CHANGES: self._position}, count=snapshots.KEPT_CHANGES)
         changes = [(entry, snapshots.decode_change(fields[b"c"])) for entry, fields in found[0][1]] if found else []
         for entry, change in changes:
+            if change.whole and change.head.time > self._head.time:
+                return await self._read_whole()  # a replay has swapped all rows
             if change.head.number == self._head.number + 1:
                 self._take(change.rows)
                 self._head = change.head

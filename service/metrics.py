@@ -51,6 +51,10 @@ SPILLED = Counter(
     "kairos_decisions_spilled_total", "Decisions kept on disk while Redis was away, by outcome.", ["outcome"]
 )
 REFUSED = Counter("kairos_refused_total", "Catalogs and models refused.", ["part"])
+EXPRESSION_ERRORS = Counter(
+    "kairos_expression_errors_total", "Rules and values of the catalog that could not be evaluated.", ["use"]
+)
+CLAIMS = Counter("kairos_claims_total", "Reservations of attention, by outcome.", ["outcome"])
 EXPIRED = Counter(
     "kairos_expired_total", "Rows read that were older than their view's TTL and counted as missing.", ["view"]
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from features import archive, stream
@@ -13,7 +14,8 @@ from features.documents import DocumentError
 from features.events.schema import CatalogPublished, encode
 from features.leases import Lease
 from features.snapshots import Snapshotter
-from service.catalog import reading
+from service.catalog import versions
+from service.catalog.compiled import attribute
 from service.files import stamp
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from features.settings import Settings
     from features.store import OnlineStore
+    from service.catalog.schema import Catalog
+    from service.catalog.versions import Publication
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +76,12 @@ class Publisher:
         if found == self._catalog_stamp:
             return
         try:
-            catalog, version = reading.read(self._settings.home.catalog)
+            catalog, version = versions.read(self._settings.home)
         except DocumentError:
             self._catalog_stamp = found  # the API tells; what was published last stays
             return
         if self._redis.get(CATALOG_KEY) != version.encode():
-            now = time.time_ns() // 1000
-            event = CatalogPublished(
-                message_id=f"catalog:{version}:{now}",
-                customer="",
-                time=now,
-                received=now,
-                version=version,
-                candidates=[candidate.model_dump(exclude={"content"}) for candidate in catalog.candidates],
-            )
+            event = publication(catalog, versions.note(self._settings.home, version), time.time_ns() // 1000)
             self._send(event.message_id, encode(event))
             self._redis.set(CATALOG_KEY, version)
             log.info("catalog %s is published", version)
@@ -95,3 +91,30 @@ class Publisher:
         partition = stream.partition_of("", self._settings.partitions)
         keys, arguments = stream.append_arguments(partition, [stream.Message(message_id, payload)], time.time())
         self._append(keys=keys, args=arguments)
+
+
+def publication(catalog: Catalog, published: Publication, now: int) -> CatalogPublished:
+    """The event of a catalog that went live: what training joins with its candidates, and the whole document."""
+    said = catalog.model_dump_json(exclude_defaults=True, by_alias=True)
+    return CatalogPublished(
+        message_id=f"catalog:{published.version}:{now}",
+        customer="",
+        time=now,
+        received=now,
+        version=published.version,
+        author=published.author,
+        comment=published.comment,
+        document=zlib.compress(said.encode()),
+        candidates=[
+            {
+                "id": candidate.id,
+                "kind": candidate.kind,
+                "title": candidate.title,
+                "category": candidate.category,
+                "price": candidate.price,
+                "value": attribute(candidate),
+                "weight": candidate.weight,
+            }
+            for candidate in catalog.candidates
+        ],
+    )

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
 
-from features import stream
+from features import ledger, stream
 from features.connection import connect
 from features.documents import DocumentError
 from features.leases import Lease
 from features.replay import parse_entry
 from features.store import OnlineStore
 from features.streaming import BATCH, LeaseLostError, Partition, Processor
-from service import metrics
-from service.catalog import reading
+from service import compaction, metrics
+from service.catalog import versions
 from service.files import stamp
 from service.publisher import Publisher
 
@@ -38,6 +38,7 @@ PAUSE_SECONDS = 0.004
 FLUSH_ENTRIES = 20_000
 PATIENCE_SECONDS = 0.5
 ROUND_SECONDS = 0.5
+HELD_SECONDS = 0.05
 
 
 class Worker:
@@ -90,16 +91,19 @@ class Worker:
             return
         self._next_round = time.monotonic() + ROUND_SECONDS
         self._follow_catalog()
+        ledger.release(self._redis, time.time_ns() // 1000)
         if self._redis.exists(stream.REPLAY):
             if self._owned:
                 self._let_go()
                 self._reset()
+            self._next_round = time.monotonic() + HELD_SECONDS  # it holds the workers back for a moment only
             return
         for number, lease in self._leases.items():
             if not lease.keep():
                 if number in self._owned:
                     raise LeaseLostError(stream.lease_key(number))
             elif number not in self._owned:
+                self._store.follow()  # while a partition is ours, no other generation comes to serve
                 self._owned[number] = Partition(number, self._redis, self._settings.home)
                 log.info("owns partition %d from %d", number, self._owned[number].position)
 
@@ -108,7 +112,7 @@ class Worker:
         found = stamp(self._settings.home.catalog)
         if found != self._catalog_stamp:
             with contextlib.suppress(DocumentError):  # the API tells
-                self._processor.tracked = reading.read(self._settings.home.catalog)[0].consent.tracking
+                self._processor.tracked = versions.read(self._settings.home)[0].consent.tracking
                 self._redis.set(stream.TRACKED, int(self._processor.tracked))
             self._catalog_stamp = found
 
@@ -173,4 +177,5 @@ def run(settings: Settings, redis_url: str, index: int) -> None:  # noqa: ARG001
     worker = Worker(settings, redis_url)
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
-    worker.run()
+    with compaction.beside(settings, redis_url):
+        worker.run()

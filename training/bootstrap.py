@@ -49,7 +49,7 @@ class Rewards(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_rewards(home: Home, event: str) -> Rewards:
     """Every archived event of that name which names a candidate, read as the features read it."""
-    table = archive.read(home.events, ["arrival", "event", "customer", "payload"], types=["track"])
+    table = archive.read(home.archive, ["arrival", "event", "customer", "payload"], types=["track"])
     table = table.filter(pc.equal(table["event"], event))
     names: dict[str, int] = {}
     arrivals, customers, items, counts = [], [], [], []
@@ -183,6 +183,6 @@ def _rewarded(rewards: Rewards, places: Ints, owner: Ints, candidate: Ints) -> F
 
 def count(home: Home) -> Counter[str]:
     """How many archived track events there are of each name."""
-    table = archive.read(home.events, ["event"], types=["track"])
+    table = archive.read(home.archive, ["event"], types=["track"])
     counted = table["event"].value_counts().to_pylist()
     return Counter({entry["values"]: entry["counts"] for entry in counted})

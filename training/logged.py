@@ -71,7 +71,7 @@ def read_shown(home: Home) -> Shown:
 
 def _signals(home: Home, event: str) -> Iterator[tuple[str, str, str]]:
     """(decision, placement, candidate) of each event of the name that has all three."""
-    table = archive.read(home.events, ["event", "payload"], types=["track"])
+    table = archive.read(home.archive, ["event", "payload"], types=["track"])
     for payload in _payloads(table.filter(pc.equal(table["event"], event))):
         track = decode(payload)
         if isinstance(track, Track):
@@ -84,7 +84,7 @@ def _signals(home: Home, event: str) -> Iterator[tuple[str, str, str]]:
 def _decisions(home: Home) -> Iterator[Decision]:
     """Every logged decision once: the first record of an id."""
     known: set[str] = set()
-    for payload in _payloads(archive.read(home.events, ["payload"], types=["decision"])):
+    for payload in _payloads(archive.read(home.archive, ["payload"], types=["decision"])):
         decision = decode(payload)
         if isinstance(decision, Decision) and _id(decision) not in known:
             known.add(_id(decision))

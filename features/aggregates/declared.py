@@ -76,6 +76,7 @@ ADDED = (("Product Added",),)
 ORDERED = (("Order Completed",),)
 SHOWN = (("Promotion Viewed",),)
 CLICKED = (("Promotion Clicked",),)
+DECLINED = (("Promotion Declined",),)
 CLICKED_OF_SHOWN = (("Promotion Clicked",), ("Promotion Viewed",))
 
 CUSTOMER: tuple[Aggregate, ...] = (
@@ -104,6 +105,7 @@ CUSTOMER: tuple[Aggregate, ...] = (
     Aggregate(entity="customer", subject="promotion_viewed", events=SHOWN, kind=Affinity(7 * DAY), key="category"),
     Aggregate(entity="customer", subject="promotion_clicked", events=CLICKED, kind=History(64), key="candidate"),
     Aggregate(entity="customer", subject="promotion_clicked", events=CLICKED, kind=Affinity(30 * DAY), key="category"),
+    Aggregate(entity="customer", subject="promotion_declined", events=DECLINED, kind=History(64), key="candidate"),
 )
 
 CANDIDATE: tuple[Aggregate, ...] = (

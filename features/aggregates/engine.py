@@ -53,13 +53,14 @@ def _touch(at: int, aggregate: Aggregate, part: int) -> _Touch:
 
 
 _TOUCHES = {view: _touches(aggregates) for view, aggregates in VIEWS.items()}
-_LAST_SEEN = {
+LAST_SEEN = {
     aggregate.events: at
     for at, aggregate in enumerate(VIEWS["customer"])
     if isinstance(aggregate.kind, Last) and aggregate.value == "candidate"
 }
+"""Events -> where a customer's row keeps the last candidate of them."""
 _FOLLOWED = {
-    name: tuple((touch, _LAST_SEEN[VIEWS["successors"][touch.at].events]) for touch in touches)
+    name: tuple((touch, LAST_SEEN[VIEWS["successors"][touch.at].events]) for touch in touches)
     for name, touches in _TOUCHES["successors"].items()
 }
 """Event name -> what it updates, and where a customer's row keeps the last candidate of such events: what preceded."""

@@ -6,6 +6,7 @@ one value are in windows.py.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from math import inf, log2
 from typing import TYPE_CHECKING, ClassVar
 
@@ -142,16 +143,17 @@ class Affinity(KeyedKind, frozen=True):
 
     def _prune(self, state: Table, spared: tuple[int, ...] = ()) -> None:
         rows, half_life = state.rows, self.half_life
-        while len(rows) > self.bound:
-            # The logarithm of a decayed count, as of time 0, compares at any instant.
-            named = () if len(spared) >= self.bound else spared
-            del rows[
-                min(
-                    (log2(value) + time / half_life if value > 0 else -inf, key)
-                    for key, (value, time) in rows.items()
-                    if key not in named
-                )[1]
-            ]
+        if (excess := len(rows) - self.bound) <= 0:
+            return
+        named = () if len(spared) >= self.bound else spared
+        # The logarithm of a decayed count, as of time 0, compares at any instant.
+        weights = (
+            (log2(value) + time / half_life if value > 0 else -inf, key)
+            for key, (value, time) in rows.items()
+            if key not in named
+        )
+        for _, key in [min(weights)] if excess == 1 else nsmallest(excess, weights):
+            del rows[key]
 
     def merge(self, a: Table, b: Table) -> Table:
         merged = Table(_sum(a.head, b.head, self.half_life), {key: list(row) for key, row in a.rows.items()})
@@ -224,8 +226,10 @@ class History(KeyedKind, frozen=True):
         self._prune(state)
 
     def _prune(self, state: Table) -> None:
-        while len(state.rows) > self.bound:
-            del state.rows[min((time, number, key) for key, (_, time, number) in state.rows.items())[2]]
+        excess = len(state.rows) - self.bound
+        if excess > 0:
+            for *_, key in nsmallest(excess, ((time, number, key) for key, (_, time, number) in state.rows.items())):
+                del state.rows[key]
 
     def merge(self, a: Table, b: Table) -> Table:
         """Counts add and the latest time wins; "events since" is the fewer of either side's."""

@@ -126,6 +126,16 @@ def unpack(layout: Layout, text: str, applied: int, numbers: Sequence[float], id
     return Row(text, applied, states)
 
 
+def unpack_flat(layout: Layout, text: str, applied: int, numbers: list[float]) -> Row:
+    """As `unpack`, of a layout without tables."""
+    states: list[State] = []
+    at = 0
+    for slots, _ in layout.shape:
+        states.append(numbers[at : at + slots])
+        at += slots
+    return Row(text, applied, states)
+
+
 def merge(layout: Layout, a: Row, b: Row) -> Row:
     """The row that would have come of both rows' events; commutes but for the text, which is `a`'s."""
     states = [

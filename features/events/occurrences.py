@@ -39,6 +39,29 @@ class Occurrence(msgspec.Struct, frozen=True):
     revenue: float = 0.0
 
 
+class Exposure(msgspec.Struct, frozen=True):
+    """A candidate of a decision was seen."""
+
+    customer: str
+    decision_id: str
+    placement: str
+    candidate: str
+    time: int
+    """Microseconds since the epoch."""
+
+
+def read_exposure(event: Event | Skimmed) -> Exposure | None:
+    """The exposure that an event tells of; None for other events, and for those that name no decision."""
+    if not isinstance(event, Track) or event.event != "Promotion Viewed":
+        return None
+    decision, placement, candidate = (
+        identifier(event.properties.get(name)) for name in ("decision_id", "placement", "promotion_id")
+    )
+    if not (decision and placement and candidate):
+        return None
+    return Exposure(event.customer, decision, placement, candidate, event.time)
+
+
 def number(value: Any) -> float:
     """A float of a JSON value (numeric text included) up to LARGEST either way, else 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -65,7 +88,11 @@ def read(event: Event | Skimmed) -> Occurrence | None:
         name = "Page Viewed" if isinstance(event, Page) else "Screen Viewed"
     else:
         return None
-    properties = event.properties
+    return look(name, event.time, event.properties)
+
+
+def look(name: str, time: int, properties: dict[str, Any]) -> Occurrence:
+    """What an event of that name tells the aggregates by its properties; `time` in microseconds."""
     products = properties.get("products")
     entries = products if isinstance(products, list) and products else [properties]
     items: dict[str, Item] = {}
@@ -82,4 +109,4 @@ def read(event: Event | Skimmed) -> Occurrence | None:
         category = digest(identifier(entry.get("category")))
         items[text] = Item(text, digest(text), category, quantity, number(entry.get("price")))
     revenue = next((number(properties[name]) for name in ("revenue", "total", "value") if name in properties), 0.0)
-    return Occurrence(name, event.time / 1e6, tuple(items.values()), revenue)
+    return Occurrence(name, time / 1e6, tuple(items.values()), revenue)

@@ -72,6 +72,10 @@ class CatalogPublished(Recorded, frozen=True, kw_only=True, tag="catalog"):
     version: str
     candidates: list[dict[str, Any]]
     """Each with `id`, `kind`, `category`, `price`, `value`, as in the catalog document."""
+    author: str = ""
+    comment: str = ""
+    document: bytes = b""
+    """All that the catalog says, as deflated JSON."""
 
 
 class SnapshotTaken(Recorded, frozen=True, kw_only=True, tag="snapshot"):
@@ -138,18 +142,50 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     exploration: float = 0.0
     model: str | None = None
     """`name/version` that scored, None on lower rungs."""
+    rung: str = ""
+    would: list[Served] = []
+    """What an apprentice would have served instead of the default."""
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What the ledger of caps, budgets and stock said of a customer, and of all of them."""
+
+    contacts: list[list[int]] = []
+    """Of each: when answered and when seen (0: not yet), in microseconds; digests of candidate, category, group,
+    placement and channel."""
+    first: dict[int, int] = {}
+    """Candidate -> when the customer saw it first, in microseconds, of those with a personal window."""
+    revision: int = 0
+    """Of the customer's part: goes up with every change."""
+    used: dict[str, dict[int, int]] = {}
+    """Scope and period -> label -> how often, of what all customers share."""
+    is_known: bool = True
+    """False: the ledger could not be reached, so that nothing that is bounded might be shown."""
+    contended: bool = False
+    """Reservations were lost twice: what is bounded stayed out."""
 
 
 class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     """What was served and everything needed to serve it again."""
 
     placements: list[Slot]
+    supplied: list[dict[str, Any]] = []
+    """Candidates as the request described them (`id`, `features`); those that the catalog did not know have the
+    `attributes` that counted for them, as a catalog has them."""
     rung: str
     catalog_version: str
     snapshot: int
     snapshot_time: int
     state: StateRead | None = None
     """As it was read. None: the customer was unknown, or could not be read (then `rung` is not `model`)."""
+    late: list[str] = []
+    """Placements whose own deadline left no time for the model."""
+    personalised: bool = True
+    """False: the customer did not allow to be known by it."""
+    readable: bool = True
+    """False: the customer's row could not be read."""
+    attention: Attention | None = None
+    """As it was read; None where nothing that was asked for is bounded."""
     events: list[Track | Identify | Page | Screen | Group | Alias] = []
     """Inline events, applied to a copy of the state for this decision."""
     variants: dict[str, str] = {}

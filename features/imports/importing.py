@@ -83,7 +83,7 @@ def import_files(
         resolved = expressions.resolve(connection, document, wanted)
         screening.screen(connection, wanted, resolved, len(found), now)
         building.build(connection, wanted)
-        archived = archive.read(home.events, ["partition", "message_id", "customer", "arrival", "time"])
+        archived = archive.read(home.archive, ["partition", "message_id", "customer", "arrival", "time"])
         chosen = fresh.choose(connection, wanted, archived, now, lambda done, of: progress("building", done, of))
         file = rejects.write(connection, found, home.rejected)
         publication, catalog = _publish(home, connection, wanted)
@@ -139,7 +139,7 @@ def _publish(
 
 def _published(home: Home) -> list[CatalogPublished]:
     """The catalogs of earlier imports, in order."""
-    table = archive.read(home.events, ["partition", "payload"], types=["catalog"])
+    table = archive.read(home.archive, ["partition", "payload"], types=["catalog"])
     payloads = table.filter(pc.equal(table["partition"], archive.IMPORTED))["payload"].to_pylist()
     return [event for payload in payloads if isinstance(event := decode(payload), CatalogPublished)]
 
@@ -152,7 +152,7 @@ def _archive(home: Home, events: pa.Table, publication: CatalogPublished | None)
     digest = hashlib.blake2b(digest_size=8)
     for message_id in events["message_id"].to_pylist():
         digest.update(message_id.encode())
-    archive.write(home.events, f"import-{digest.hexdigest()}", events)
+    archive.write(home.archive, f"import-{digest.hexdigest()}", events)
 
 
 @contextlib.contextmanager

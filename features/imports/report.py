@@ -88,16 +88,17 @@ def show_import(home: Home, summary: Summary, seconds: float, replayed: Report |
     console.print("Next: kairos train, then kairos up.")
 
 
-def show_replay(home: Home, replayed: Report) -> None:
+def show_replay(replayed: Report) -> None:
     table = _table()
     _row(table, "events", replayed.events)
-    _row(table, "states in history", replayed.rows)
+    if replayed.followed:
+        _row(table, "events meanwhile", replayed.followed)
     _row(table, "customers", replayed.customers)
     _row(table, "candidates", replayed.candidates)
     _add_replay(table, replayed)
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    console.print(Text(f"History: {home.history}"))
+    console.print("History for training is brought up to date by kairos train.")
 
 
 def _table() -> Table:
@@ -114,4 +115,5 @@ def _row(table: Table, name: str, count: int) -> None:
 
 def _add_replay(table: Table, replayed: Report) -> None:
     seconds = max(replayed.seconds, 1e-9)
+    table.add_row("workers waited", f"{replayed.paused:.2f} s")
     table.add_row("replay", f"{replayed.seconds:.1f} s", f"{replayed.events / seconds:,.0f} events/s")

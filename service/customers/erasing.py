@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from features import dead_letters, erasure, stream
+from features import dead_letters, erasure, ledger, stream
 from features.connection import connect
 from features.events.schema import Decision, Erased, encode
 from models.bundle import read_descriptions
@@ -23,6 +23,8 @@ KEPT = [
     "counts of candidates: popularity in which nobody can be told apart",
     "hashes of message ids, for 24 hours, against duplicates",
     "models: see trained_models",
+    "files of audiences that were made before, until the next one is made a week later",
+    "what other dialects asked lately, for 24 hours; and a fingerprint of each id, for an hour, for replays that run",
     "logs of this server, backups, and files that an import has rejected",
 ]
 
@@ -42,6 +44,7 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
     decisions = [event.decision_id for _, event in events if isinstance(event, Decision) and event.decision_id]
     answers = await forget_answers(store, settings.partitions, ids, decisions)
     letters = await asyncio.to_thread(_remove_letters, redis_url, ids)
+    contacts = await asyncio.to_thread(_forget_contacts, redis_url, ids)
     return ErasureReport(
         ids=ids,
         online_rows=len(ids),
@@ -50,6 +53,7 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
         history_rows=cleaned.history_rows,
         stored_answers=answers,
         dead_letters=letters,
+        contacts=contacts,
         journey_timers=0,
         trained_models=_trained(settings, [event for _, event in events]),
         kept=KEPT,
@@ -63,6 +67,11 @@ def _remove_letters(redis_url: str, ids: list[str]) -> int:
         gone = [entry for entry, letter in dead_letters.scan(redis) if any(mark in letter.payload for mark in marks)]
         dead_letters.remove(redis, gone)
     return len(gone)
+
+
+def _forget_contacts(redis_url: str, ids: list[str]) -> int:
+    with connect(redis_url) as redis:
+        return ledger.forget(redis, ids)
 
 
 def _trained(settings: Settings, events: list[Event]) -> list[Trained]:

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-ROOT = "/v1/customers/"
+ROOTS = (b"/v1/customers/", b"/v1/decisions/", b"/personalizer/v1.0/events/")
+"""Where the next part of a path is an id."""
 MARK = "\udc2f"
 """Stands for a slash within an id. Half a character: no path that was sent as UTF-8 can hold it."""
 
@@ -18,7 +19,7 @@ def keep_slashes(app: ASGIApp) -> ASGIApp:
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         raw: bytes = scope.get("raw_path", b"")
-        if b"%2f" in raw.lower() and raw.startswith(ROOT.encode()):
+        if b"%2f" in raw.lower() and raw.startswith(ROOTS):
             parts = [unquote(part).replace("/", MARK) for part in raw.decode("ascii").split("/")]
             scope["path"] = "/".join(parts)
         await app(scope, receive, send)

@@ -73,6 +73,8 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     archive_files: int
     history_rows: int
     stored_answers: int
+    contacts: int
+    """Ids whose contacts the ledger of caps held."""
     dead_letters: int
     journey_timers: int
     """No journeys exist yet, so that there is nothing to cancel."""

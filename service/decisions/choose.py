@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from models.policy import Pick, order, pick, prioritise
-from service.decisions.eligibility import screen
+from features.ids import digest
+from models.policy import Exploration, Pick, order, pick, prioritise
+from models.thompson import sample
+from service.decisions.attention import Claim, claim, spend
+from service.decisions.eligibility import Page, screen
+from service.decisions.pools import Pool, build
 from service.decisions.question import RUNGS
 from service.decisions.scoring import features_of, open_customer, prior_of
 
@@ -17,31 +21,40 @@ if TYPE_CHECKING:
 
     from models.bundle import Bundle
     from service.catalog.schema import Placement
+    from service.decisions.frame import Frame
     from service.decisions.question import Question, Rung
     from service.decisions.schema import AskedPlacement
     from service.decisions.scoring import Customer
 
     Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
-    """What one placement shows, and all that led to it. Arrays are over `pool`."""
+    """What one placement shows, and all that led to it. Arrays are over the pool."""
 
     placement: Placement
     asked: AskedPlacement
     rung: Rung
     exploration: float
     bundle: Bundle | None
-    pool: Ints
+    pool: Pool
     picks: list[Pick]
-    """`at` is a position in `pool`."""
+    """`at` is a position in the pool."""
+    would: list[Pick]
+    """What an apprentice would have picked; it serves the default."""
     fell_back: bool
     """Nothing might be shown, so the default is (not in `picks`)."""
     propensity: Floats | None
+    value: Floats
     priority: Floats
     features: dict[str, Floats]
+    """Empty where nothing asked for them."""
+    legal: Bools
+    """Who might be shown before anything was picked."""
     rejected: dict[str, list[str]]
+    claims: list[Claim]
+    """What the picks take up of caps, budgets and stock."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,47 +62,74 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     slates: list[Slate]
     variants: dict[str, str]
 
+    @property
+    def claims(self) -> list[Claim]:
+        return [claim for slate in self.slates for claim in slate.claims]
+
 
 def choose(question: Question) -> Chosen:
     """Fill every placement in the order asked, no candidate twice."""
-    customer = open_customer(question)
-    shown: set[int] = set()
+    customer = open_customer(question) if question.foretold is None else None
+    page = Page(question.attention)
     slates = []
     for asked in question.placements:
-        slate = _fill(question, customer, asked, shown)
-        shown.update(int(slate.pool[chosen.at]) for chosen in slate.picks)
-        if slate.fell_back:
-            shown.add(question.frame.compiled.place[slate.placement.default])
+        slate = _fill(question, customer, asked, page)
+        show_on(page, slate, question)
         slates.append(slate)
     rung = max((slate.rung for slate in slates), key=RUNGS.index)
     return Chosen(rung=rung, slates=slates, variants=dict(question.flags))
 
 
-def _fill(question: Question, customer: Customer, asked: AskedPlacement, shown: set[int]) -> Slate:
+def show_on(page: Page, slate: Slate, question: Question) -> None:
+    """What the next placement must know."""
     compiled = question.frame.compiled
+    shown = [int(slate.pool.places[picked.at]) for picked in slate.picks]
+    if slate.fell_back:
+        shown.append(compiled.place[slate.placement.default])
+    for place in shown:
+        page.shown.add(place)
+        if group := int(compiled.group[place]):
+            page.groups[group] = page.groups.get(group, 0) + 1
+        page.avoided.update(digest(group) for group in compiled.candidates[place].conflicts)
+    page.attention = spend(page.attention, slate.claims)
+
+
+def _fill(question: Question, customer: Customer | None, asked: AskedPlacement, page: Page) -> Slate:
+    frame, compiled = question.frame, question.frame.compiled
     placement = compiled.placements[asked.id]
-    exploration, alias = _parameters(question, placement)
-    pool, rejected = screen(question.frame, asked, shown)
+    exploration, alias = parameters_of(question, placement)
+    pool, rejected = compete(frame, placement, asked)
+    size = len(pool.places)
     bundle = question.models.get(alias)
-    rung: Rung = "static" if question.frame.head is None else question.rung
-    if rung == "model" and bundle is None:
-        rung = "prior"
+    rung = _rung(question, asked, bundle)
     if rung != "model":
         bundle = None
     features: dict[str, Floats] = {}
     propensity: Floats | None = None
-    if len(pool) and bundle is not None:
-        features = features_of(question, customer, placement, pool)
-        propensity = bundle.propensities(features)
-    elif len(pool) and rung == "prior":
+    if size and (bundle is not None or (pool.needs_features and question.is_readable)):
+        features = _features(question, customer, pool)
+    screened = screen(question, pool, features, page, rejected)
+    if size and bundle is not None:
+        propensity = bundle.propensities(features) if question.foretold is None else question.foretold.propensity
+    elif size and rung == "prior":
         propensity = prior_of(question, pool)
-    if propensity is None:
-        # The catalog's order: its first candidate has the highest priority.
-        priority = np.arange(len(pool), 0, -1) / (len(pool) + 1.0)
-    else:
-        priority = prioritise(propensity, compiled.value[pool], compiled.weight[pool])
-    limit = asked.limit or placement.limit
-    picks = pick(order(priority), [True] * len(pool), limit, exploration, question.decision_id, placement.id)
+    priority = _prioritise(placement, pool, screened.value, propensity)
+    picks = pick(
+        order(priority),
+        screened.legal,
+        asked.limit or placement.limit,
+        Exploration(
+            share=exploration,
+            floor=placement.floor,
+            draws=_draws(question, placement, pool, screened.value, propensity),
+        ),
+        question.decision_id,
+        placement.id,
+        pool.pinned,
+        screened.constraints,
+    )
+    served = [] if placement.apprentice else picks
+    claims = [claim(pool, picked.at, compiled, question.now) for picked in served] if pool.is_bounded else []
     return Slate(
         placement=placement,
         asked=asked,
@@ -97,16 +137,73 @@ def _fill(question: Question, customer: Customer, asked: AskedPlacement, shown: 
         exploration=exploration,
         bundle=bundle,
         pool=pool,
-        picks=picks,
-        fell_back=not picks and compiled.place[placement.default] not in shown,
+        picks=served,
+        would=picks if placement.apprentice else [],
+        fell_back=not served and compiled.place[placement.default] not in page.shown,
         propensity=propensity,
+        value=screened.value,
         priority=priority,
         features=features,
+        legal=screened.legal,
         rejected=rejected,
+        claims=[one for one in claims if one is not None],
     )
 
 
-def _parameters(question: Question, placement: Placement) -> tuple[float, str]:
+def _features(question: Question, customer: Customer | None, pool: Pool) -> dict[str, Floats]:
+    if customer is None:
+        return {} if question.foretold is None else question.foretold.features
+    return features_of(question, customer, pool)
+
+
+def _rung(question: Question, asked: AskedPlacement, bundle: Bundle | None) -> Rung:
+    """The best rung that is left for a placement."""
+    if question.frame.head is None:
+        return "static"
+    if question.rung == "model" and (bundle is None or asked.id in question.late):
+        return "prior"
+    return question.rung
+
+
+def _prioritise(placement: Placement, pool: Pool, value: Floats, propensity: Floats | None) -> Floats:
+    """(m,) what the placement's strategy ranks by."""
+    if propensity is None or placement.strategy == "fixed":
+        # The catalog's order: its first candidate has the highest priority.
+        size = len(pool.places)
+        return np.arange(size, 0, -1) / (size + 1.0)
+    if placement.strategy == "propensity":
+        return propensity
+    return prioritise(propensity, value, pool.weight)
+
+
+def _draws(
+    question: Question, placement: Placement, pool: Pool, value: Floats, propensity: Floats | None
+) -> Floats | None:
+    """(k, m) priorities by what the propensities of hardly seen candidates may be."""
+    if not placement.thompson or propensity is None or placement.strategy == "fixed":
+        return None
+    exposures = question.frame.exposures_at(question.now / 1e6)[pool.places]
+    drawn = sample(question.decision_id, placement.id, propensity, exposures, placement.thompson)
+    return None if drawn is None else _prioritise(placement, pool, value, drawn)
+
+
+def compete(frame: Frame, placement: Placement, asked: AskedPlacement) -> tuple[Pool, dict[str, list[str]]]:
+    """The pool, and which of the candidates that the request supplied are not in it."""
+    if asked.candidates is None:
+        return frame.pools[asked.id], {}
+    rejected: dict[str, list[str]] = {}
+    compiled = frame.compiled
+    wanted = list(dict.fromkeys(asked.candidates))
+    if unknown := [text for text in wanted if text not in compiled.place]:
+        rejected["unknown_candidate"] = unknown
+    known = np.array([compiled.place[text] for text in wanted if text in compiled.place], np.int64)
+    permitted = compiled.permitted[placement.id][known]
+    if not permitted.all():
+        rejected["not_permitted_here"] = [compiled.candidates[at].id for at in known[~permitted].tolist()]
+    return build(compiled, placement, known[permitted]), rejected
+
+
+def parameters_of(question: Question, placement: Placement) -> tuple[float, str]:
     """Exploration and model alias of a placement under the variants in force."""
     exploration, alias = placement.exploration, placement.model
     for experiment in question.frame.compiled.document.experiments:

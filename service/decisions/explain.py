@@ -14,6 +14,10 @@ import numpy as np
 from features.ids import digest
 from features.lifetimes import is_expired
 from models.policy import order
+from service.decisions import reasons, rivals
+from service.decisions.cases import Case
+from service.decisions.choose import show_on
+from service.decisions.eligibility import Page
 from service.decisions.record import timestamp
 from service.decisions.schema import Contribution, ExplainedItem, Explanation, NotShown, ViewAge
 
@@ -23,7 +27,11 @@ if TYPE_CHECKING:
     from service.decisions.question import Question
     from service.decisions.schema import DecisionAnswer, View
 
+EXPLORED = "an explored item took the place"
+PINNED = "a pinned item took the place"
+LATER = "equal priority, and later in the catalog"
 STRONGEST = 6
+APPRENTICE = "the placement serves its default while its policy is tried"
 
 
 async def explain(question: Question, chosen: Chosen, reply: DecisionAnswer, seconds: float) -> DecisionAnswer:
@@ -31,7 +39,7 @@ async def explain(question: Question, chosen: Chosen, reply: DecisionAnswer, sec
     reply = msgspec.structs.replace(reply, ages=tell_ages(question))
     try:
         async with asyncio.timeout(seconds):
-            explanations = await asyncio.to_thread(lambda: [_explain(question, slate) for slate in chosen.slates])
+            explanations = await asyncio.to_thread(_explain_all, question, chosen)
     except TimeoutError:
         return reply
     placements = [
@@ -62,26 +70,53 @@ def _age(view: View, now: int, as_of: int | None, version: str | None = None, ex
     return ViewAge(view=view, version=version, as_of=timestamp(as_of), age_seconds=age, expired=expired)
 
 
-def _explain(question: Question, slate: Slate) -> Explanation:
-    ids = [question.frame.compiled.candidates[at].id for at in slate.pool.tolist()]
+def _explain_all(question: Question, chosen: Chosen) -> list[Explanation]:
+    """One of each slate, with the page as it found it."""
+    page, explanations = Page(question.attention), []
+    for slate in chosen.slates:
+        explanations.append(_explain(question, slate, page))
+        show_on(page, slate, question)
+    return explanations
+
+
+def _explain(question: Question, slate: Slate, page: Page) -> Explanation:
+    compiled = question.frame.compiled
+    ids = [compiled.candidates[at].id for at in slate.pool.places.tolist()]
+    place = {text: at for at, text in enumerate(ids)}
+
+    def tell_of(text: str, reason: str, priority: float | None = None) -> NotShown:
+        words, inputs = reasons.tell(Case(question, slate, page, text, place.get(text, -1)), reason)
+        return NotShown(id=text, reason=reason, priority=priority, words=words, inputs=inputs)
+
+    not_shown = [tell_of(text, reason) for reason, texts in slate.rejected.items() for text in texts]
     shown = [picked.at for picked in slate.picks]
-    not_shown = [NotShown(id=text, reason=reason) for reason, texts in slate.rejected.items() for text in texts]
+    present = {*shown, place.get(slate.placement.default, -1)} if slate.fell_back else {*shown}
+    constraints = rivals.constraints_of(question, slate, page)
+    blocked = rivals.blocked(slate, constraints)
     last = min((float(slate.priority[at]) for at in shown), default=math.nan)
     ranked = order(slate.priority)
-    explored = shown != ranked[: len(shown)]
+    won = EXPLORED if shown != ranked[: len(shown)] else LATER
+    won = PINNED if shown and {*shown} <= {*slate.pool.pinned} else won
+    is_full = len(shown) >= (slate.asked.limit or slate.placement.limit)
     for at in ranked:
-        if at not in shown:
-            priority = float(slate.priority[at])
-            not_shown.append(
-                NotShown(id=ids[at], reason=_reason(last - priority, explored), priority=_finite(priority))
-            )
-    return Explanation(items=_items(slate, shown, [ids[at] for at in shown]), not_shown=not_shown)
+        if at in present or not slate.legal[at]:
+            continue
+        priority, gap = _finite(float(slate.priority[at])), last - float(slate.priority[at])
+        if at in blocked and not (is_full and gap > 0):
+            not_shown.append(tell_of(ids[at], blocked[at], priority))
+        else:
+            reason = APPRENTICE if slate.placement.apprentice else _reason(gap, won)
+            inputs = {} if math.isnan(gap) else {"priority": priority, "last_shown": _finite(last)}
+            not_shown.append(NotShown(id=ids[at], reason=reason, priority=priority, words=reason, inputs=inputs))
+    return Explanation(
+        items=_items(slate, shown, [ids[at] for at in shown]),
+        not_shown=not_shown,
+        runner_up=rivals.run_up(question, slate, constraints, frozenset(present)),
+    )
 
 
-def _reason(gap: float, explored: bool) -> str:
-    if gap > 0:
-        return f"priority is {gap:.4g} below the last shown"
-    return "an explored item took the place" if explored else "equal priority, and later in the catalog"
+def _reason(gap: float, won: str) -> str:
+    return f"priority is {gap:.4g} below the last shown" if gap > 0 else won
 
 
 def _items(slate: Slate, shown: list[int], ids: list[str]) -> list[ExplainedItem]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from features.aggregates.columns import Columns, close, decode_blank, decode_rows
+from features.aggregates.aging import DAY, fade
+from features.aggregates.columns import Columns, close, decode_blank, decode_rows, slot_of
 from features.aggregates.engine import TOTAL_ID
 from features.aggregates.rows import LAYOUTS, blank, pack
 from features.lifetimes import is_expired
 from models.matrix import close_candidates
 from service import metrics
 from service.catalog.compiled import Compiled, pool
+from service.decisions import pools as pools_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 
     from features.snapshots import Head
     from features.streaming import StoredRow
+    from service.decisions.pools import Pool
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
+SEEN = slot_of(LAYOUTS["candidate"], "candidate__promotion__rate_30d") + 2
+"""Behind the clicks of a rate stand the exposures, and the time they fade by."""
+SEEN_HALF_LIFE = 30 * DAY
 POPULARITY = ("candidate__order_completed__decayed_60d", "candidate__product_viewed__decayed_7d")
 """What a shortlist is sorted by; the second breaks the first's ties."""
 
@@ -39,12 +45,14 @@ class Frame(msgspec.Struct, frozen=True):
     candidates: Columns
     totals: Columns
     successors: Mapping[int, StoredRow]
-    pools: dict[str, Ints]
-    """Placement -> positions of the candidates that compete, the shortlisted ones."""
+    pools: dict[str, Pool]
+    """Placement -> the candidates that compete, the shortlisted ones."""
     opened: dict[int, Columns] = {}
     """Successors that were asked for before, decoded."""
     closed: dict[float, dict[str, Floats]] = {}
     """The candidates' features as of the last second that was asked for."""
+    supplied: tuple[dict[str, Any], ...] = ()
+    """Candidates as a request described them; those that the catalog does not know have their `attributes`."""
 
     def candidates_at(self, now: float) -> dict[str, Floats]:
         """What is known of all candidates whoever asks, closed once for all decisions of a second."""
@@ -66,6 +74,16 @@ class Frame(msgspec.Struct, frozen=True):
             self.opened[item] = found
         return found
 
+    def exposures_at(self, now: float) -> Floats:
+        """(n,) how often each candidate was seen lately: a decayed count of 30 days."""
+        return exposures_of(self.candidates, now)
+
+
+def exposures_of(candidates: Columns, now: float) -> Floats:
+    """(n,) how often each of the rows was seen lately."""
+    seen, time = candidates.head[:, SEEN], candidates.head[:, SEEN + 1]
+    return fade(seen, time, np.full(len(seen), now), SEEN_HALF_LIFE)
+
 
 def build(
     compiled: Compiled,
@@ -81,10 +99,11 @@ def build(
     total = _current(candidates.get(TOTAL_ID), head)
     totals = decode_blank(layout) if total is None else decode_rows(layout, [(total.numbers, total.ids)])
     popularity = _popularity(columns, head)
-    pools = {
-        name: _shortlist(pool(compiled, placement), popularity, placement.shortlist, compiled.place[placement.default])
-        for name, placement in compiled.placements.items()
-    }
+    pools = {}
+    for name, placement in compiled.placements.items():
+        kept = [compiled.place[text] for text in (placement.default, *placement.pinned)]
+        places = _shortlist(pool(compiled, placement), popularity, placement.shortlist, kept)
+        pools[name] = pools_of.build(compiled, placement, places)
     return Frame(compiled, head, columns, totals, successors, pools)
 
 
@@ -101,12 +120,12 @@ def _popularity(columns: Columns, head: Head | None) -> tuple[Floats, ...]:
     return tuple(closed[name] for name in POPULARITY)
 
 
-def _shortlist(positions: Ints, popularity: tuple[Floats, ...], most: int, default: int) -> Ints:
-    """The most popular `most` of the positions, in the catalog's order; the default always competes."""
+def _shortlist(positions: Ints, popularity: tuple[Floats, ...], most: int, kept: list[int]) -> Ints:
+    """The most popular `most` of the positions, in the catalog's order; those `kept` always compete."""
     if len(positions) <= most:
         return positions
     first, second = (values[positions] for values in popularity)
-    best = positions[np.lexsort((positions, -second, -first))[:most]]
-    if default in positions and default not in best:
-        best[-1] = default
-    return np.sort(best)
+    ranked = positions[np.lexsort((positions, -second, -first))]
+    always = ranked[np.isin(ranked, kept)][:most]
+    others = ranked[~np.isin(ranked, kept)][: most - len(always)]
+    return np.sort(np.concatenate([always, others]))

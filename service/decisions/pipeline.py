@@ -14,60 +14,66 @@ from features.events.schema import encode
 from service import metrics
 from service.decisions.choose import choose
 from service.decisions.explain import explain
-from service.decisions.identity import belonging, identify
+from service.decisions.gathering import READ_SHARE, Gathered, gather, unread
 from service.decisions.question import Question
 from service.decisions.record import answer, record
 from service.decisions.request import InvalidError, check
+from service.decisions.reserving import scopes_of, secure
 from service.decisions.store import StoredAnswer, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from features.consent import Consent
     from features.events.schema import Decision
     from features.settings import Settings
-    from features.store import Packed
     from models.bundle import Bundle
+    from service.decisions.choose import Chosen
     from service.decisions.frame import Frame
     from service.decisions.request import Request
-    from service.decisions.schema import DecisionRequest
+    from service.decisions.schema import DecisionAnswer, DecisionRequest
     from service.decisions.store import DecisionStore
-    from service.events.normalise import Event
     from service.live import Live
 
-WAIT_SHARE = 0.55
-"""Of the deadline, for `after`."""
-READ_SHARE = 0.6
-"""Of the deadline, until what is read must be there; the rest is for scoring and the log."""
-LEAST_SHARE = 0.1
-"""Of the deadline, for reading the customer even after a long wait."""
+RESERVE_SHARE = 0.8
+"""Of the deadline, until what is shown must be reserved."""
 LEAST_APPEND_SECONDS = 0.003
 
 
-class _Gathered(msgspec.Struct, frozen=True):
-    customer: str
-    """Whom the request's ids belong to."""
-    state: Packed | None
-    events: list[Event]
-    """The inline ones that are not in the state already."""
-    readable: bool
-    consent: Consent = {}
-    """Of a customer who cannot be read, the catalog's default holds."""
+def say(_question: Question, _chosen: Chosen, reply: DecisionAnswer) -> bytes:
+    """The answer's JSON."""
+    return msgspec.json.encode(reply)
 
 
-async def decide(live: Live, store: DecisionStore, settings: Settings, asked: DecisionRequest) -> bytes:
-    """The answer's JSON. Raises InvalidError."""
-    began = time.perf_counter()
+async def decide(
+    live: Live,
+    store: DecisionStore,
+    settings: Settings,
+    asked: DecisionRequest,
+    frame: Frame | None = None,
+    express: Callable[[Question, Chosen, DecisionAnswer], bytes] = say,
+) -> bytes:
+    """The answer as `express` words it, which a retry gets again. Raises InvalidError.
+
+    `frame` is another than the live one, where the request brings candidates.
+    """
+    began = time.perf_counter() - store.lag.seconds
     now = time.time_ns() // 1000
-    frame = live.frame  # once: it may be swapped while this request waits
+    frame = frame or live.frame  # once: it may be swapped while this request waits
     request = check(asked, frame.compiled, settings, now)
     if asked.decision_id is not None:
         earlier = await _earlier(store, request, asked.decision_id)
         if earlier is not None:
             return earlier
-    gathered = await _gather(store, request, settings.partitions, began)
-    question = _pose(request, gathered, frame, live.models, now)
+    scopes = scopes_of(frame, asked.placements, now)
+    if time.perf_counter() - began > request.seconds * READ_SHARE:
+        gathered = unread(request)  # it has waited too long: whoever comes behind shall not wait as long
+    else:
+        gathered = await gather(store, request, scopes, settings.partitions, began)
+    question = _pose(request, gathered, frame, live.models, now, _late(asked, began))
     chosen = choose(question)
+    if chosen.claims:
+        due = began + request.seconds * RESERVE_SHARE
+        question, chosen = await secure(store, store.shared, question, chosen, gathered.customer, due)
     reply = answer(question, chosen, (time.perf_counter() - began) * 1e3)
     due = began + request.seconds
     if asked.explain:
@@ -76,7 +82,7 @@ async def decide(live: Live, store: DecisionStore, settings: Settings, asked: De
         due += time.perf_counter() - explaining  # it has a deadline of its own
     left = max(due - time.perf_counter(), LEAST_APPEND_SECONDS) if gathered.readable else 0.0
     decision = record(question, chosen, reply, request.asked, gathered.customer, gathered.events)
-    body = msgspec.json.encode(reply)
+    body = express(question, chosen, reply)
     if allows(gathered.consent, TRACKING, frame.compiled.document.consent.tracking):
         body = await _commit(store, request, decision, settings.partitions, body, left)
     else:
@@ -102,38 +108,21 @@ def _same(stored: StoredAnswer, request: Request) -> bytes:
     return stored.body
 
 
-async def _gather(store: DecisionStore, request: Request, partitions: int, began: float) -> _Gathered:
-    """The customer's row, waiting for what must be in it, within the read's share of the deadline."""
-
-    def left(share: float) -> float:
-        return request.seconds * share - (time.perf_counter() - began)
-
-    def for_reading() -> float:
-        return max(left(READ_SHARE), request.seconds * LEAST_SHARE)
-
-    events, tokens = request.events, request.tokens
-    try:
-        found = await identify(store, request.ids, for_reading())
-        if request.may_be_resent:
-            place = stream.partition_of(found.customer, partitions)
-            seen, last = await store.find_seen(place, [event.message_id for event in events], left(READ_SHARE))
-            if seen:  # these are in the state as soon as the last event is
-                events = [event for event in events if event.message_id not in seen]
-                tokens = [*tokens, (place, last)]
-        if tokens:
-            handed_on = await store.wait_for(tokens, left(WAIT_SHARE))
-            found = await identify(store, request.ids, for_reading())
-            for owner in found.chain if handed_on else []:  # what came to these must be in, too
-                newest = await store.last_arrival(stream.partition_of(owner, partitions), for_reading())
-                await store.wait_for([newest], left(WAIT_SHARE))
-                found = await identify(store, request.ids, for_reading())
-        events = [belonging(event, found) for event in events]
-        return _Gathered(found.customer, found.row, events, readable=True, consent=found.consent)
-    except UnreachableError:
-        return _Gathered(request.customer, None, events, readable=False)
+def _late(asked: DecisionRequest, began: float) -> frozenset[str]:
+    """Placements whose own deadline is too near for the model."""
+    spent = (time.perf_counter() - began) * 1e3
+    bounded = (one for one in asked.placements if one.deadline_ms is not None)
+    return frozenset(one.id for one in bounded if spent > (one.deadline_ms or 0) * READ_SHARE)
 
 
-def _pose(request: Request, gathered: _Gathered, frame: Frame, models: Mapping[str, Bundle], now: int) -> Question:
+def _pose(
+    request: Request,
+    gathered: Gathered,
+    frame: Frame,
+    models: Mapping[str, Bundle],
+    now: int,
+    late: frozenset[str],
+) -> Question:
     asked = request.asked
     default = frame.compiled.document.consent.personalisation
     personalised = allows(gathered.consent, PERSONALISATION, default)
@@ -148,6 +137,9 @@ def _pose(request: Request, gathered: _Gathered, frame: Frame, models: Mapping[s
         personalised=personalised,
         frame=frame,
         models=models,
+        attention=gathered.attention,
+        is_readable=gathered.readable,
+        late=late,
         rung="model" if gathered.readable else "prior",
     )
 

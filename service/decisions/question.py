@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from features.events.schema import Attention
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from features.events.occurrences import Occurrence
     from features.store import Packed
@@ -18,6 +23,14 @@ if TYPE_CHECKING:
 Rung = Literal["model", "prior", "static"]
 RUNGS: tuple[Rung, ...] = ("model", "prior", "static")
 """From the best to the lowest."""
+
+
+class Foretold(msgspec.Struct, frozen=True):
+    """What was worked out for many questions at once, over the pool of the one placement that each asks for."""
+
+    features: dict[str, NDArray[np.float64]]
+    propensity: NDArray[np.float64] | None
+    """By the placement's model; None without one."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,5 +51,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Alias -> model."""
     personalised: bool = True
     """Whether the customer allows that; else `state` and `occurrences` are empty."""
+    attention: Attention = Attention()
+    """What the ledger said."""
+    is_readable: bool = True
+    """False: the customer's row could not be read, so that what depends on it may not be shown."""
+    foretold: Foretold | None = None
+    """The features and propensities of this question, where they are known already."""
+    late: frozenset[str] = frozenset()
+    """Placements whose own deadline left no time for the model."""
     rung: Rung
     """The best rung that may be used: `prior` when the customer's row could not be read."""

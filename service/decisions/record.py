@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from features.aggregates.rows import LAYOUTS
 from features.events.schema import Decision, Served, Slot, StateRead
+from service.decisions.content import fill
 from service.decisions.schema import (
     AnsweredExperiment,
     AnsweredItem,
@@ -47,13 +50,19 @@ def record(
         received=question.now,
         context=question.context,
         placements=[
-            _slot(slate, answered.items) for slate, answered in zip(chosen.slates, reply.placements, strict=True)
+            _slot(slate, answered.items, question)
+            for slate, answered in zip(chosen.slates, reply.placements, strict=True)
         ],
+        supplied=list(frame.supplied),
         rung=chosen.rung,
         catalog_version=frame.compiled.version,
         snapshot=0 if frame.head is None else frame.head.number,
         snapshot_time=0 if frame.head is None else frame.head.time,
         state=_state(question.state),
+        late=sorted(question.late),
+        personalised=question.personalised,
+        readable=question.is_readable,
+        attention=question.attention if any(slate.pool.is_bounded for slate in chosen.slates) else None,
         events=events,
         variants=chosen.variants,
         forced=sorted(question.flags),
@@ -72,7 +81,7 @@ def _state(state: Packed | None) -> StateRead | None:
     )
 
 
-def _slot(slate: Slate, items: list[AnsweredItem]) -> Slot:
+def _slot(slate: Slate, items: list[AnsweredItem], question: Question) -> Slot:
     return Slot(
         id=slate.placement.id,
         limit=slate.asked.limit or slate.placement.limit,
@@ -91,41 +100,70 @@ def _slot(slate: Slate, items: list[AnsweredItem]) -> Slot:
         rejected=slate.rejected,
         exploration=slate.exploration,
         model=None if slate.bundle is None else slate.bundle.label,
+        rung=slate.rung,
+        would=_would(slate, question),
     )
+
+
+def _would(slate: Slate, question: Question) -> list[Served]:
+    candidates = question.frame.compiled.candidates
+    return [
+        Served(
+            id=candidates[int(slate.pool.places[picked.at])].id,
+            rank=rank,
+            priority=float(slate.priority[picked.at]),
+            propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
+            value=float(slate.value[picked.at]),
+            selection_probability=picked.selection_probability,
+        )
+        for rank, picked in enumerate(slate.would, 1)
+    ]
 
 
 def _items(slate: Slate, question: Question) -> list[AnsweredItem]:
     compiled = question.frame.compiled
     if slate.fell_back:
-        default = compiled.candidates[compiled.place[slate.placement.default]]
+        place = compiled.place[slate.placement.default]
+        default = compiled.candidates[place]
         return [
             AnsweredItem(
                 id=default.id,
                 kind=default.kind,
                 rank=1,
                 propensity=None,
-                value=default.value,
+                value=float(compiled.value[place]),
                 priority=0.0,
                 selection_probability=1.0,
-                content=default.content,
+                content=fill(question, slate, place, None),
             )
         ]
     items = []
     for rank, picked in enumerate(slate.picks, 1):
-        candidate = compiled.candidates[int(slate.pool[picked.at])]
+        place = int(slate.pool.places[picked.at])
+        candidate = compiled.candidates[place]
         items.append(
             AnsweredItem(
                 id=candidate.id,
                 kind=candidate.kind,
                 rank=rank,
                 propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
-                value=candidate.value,
+                value=float(slate.value[picked.at]),
                 priority=float(slate.priority[picked.at]),
                 selection_probability=picked.selection_probability,
-                content=candidate.content,
+                content=fill(question, slate, place, picked.at),
+                expires_at=_expires(question, slate, picked.at),
             )
         )
     return items
+
+
+def _expires(question: Question, slate: Slate, at: int) -> str | None:
+    """The end of a personal window, which begins now for who has not seen the candidate yet."""
+    personal = slate.pool.personal
+    if personal is None or np.isnan(personal[at]):
+        return None
+    first = question.attention.first.get(int(slate.pool.ids[at]), question.now)
+    return timestamp(first + int(personal[at] * 1e6))
 
 
 def answer(question: Question, chosen: Chosen, took_ms: float) -> DecisionAnswer:
@@ -140,7 +178,10 @@ def answer(question: Question, chosen: Chosen, took_ms: float) -> DecisionAnswer
         took_ms=round(took_ms, 3),
         rung=chosen.rung,
         features_as_of=_as_of(question),
-        placements=[AnsweredPlacement(id=slate.placement.id, items=_items(slate, question)) for slate in chosen.slates],
+        placements=[
+            AnsweredPlacement(id=slate.placement.id, items=_items(slate, question), rung=slate.rung)
+            for slate in chosen.slates
+        ],
         experiments=[
             AnsweredExperiment(id=name, variant=variant, forced=name in question.flags)
             for name, variant in chosen.variants.items()

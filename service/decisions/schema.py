@@ -18,6 +18,8 @@ class AskedPlacement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Most items to answer; the catalog's limit if left out."""
     candidates: Annotated[list[Id], Meta(min_length=1, max_length=1000)] | None = None
     """Only these candidates compete, if given."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Where the features come too late for this, the placement is filled from a lower rung; the others wait on."""
 
 
 class InlineEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -53,7 +55,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Adds why each item was chosen, why others were not, and the age of each feature view."""
 
 
-class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One candidate to show."""
 
     id: str
@@ -64,6 +66,8 @@ class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
     priority: float
     selection_probability: float | None
     content: dict[str, Any]
+    expires_at: str | None = None
+    """The end of the customer's own window for this candidate, where it has one."""
 
 
 class Contribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,16 +97,43 @@ class NotShown(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     reason: str
     priority: float | None = None
+    words: str = ""
+    """The reason in a sentence."""
+    inputs: dict[str, Any] = {}
+    """What it was decided by, by name: values that a rule read, a limit and its count, times."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a candidate that would have to be above another, all else as it is."""
+
+    what: Literal["value", "weight", "propensity"]
+    now: float
+    needed: float
+
+
+class RunnerUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The best that might have been shown and was not."""
+
+    id: str
+    priority: float | None
+    needed: float | None = None
+    """What its priority would have to exceed; null where none would do, or only exploration kept it out."""
+    changes: list[Change] = []
+    """Each would do by itself."""
+    words: str
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ExplainedItem]
     not_shown: list[NotShown]
+    runner_up: RunnerUp | None = None
 
 
 class AnsweredPlacement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     items: list[AnsweredItem]
+    rung: str
+    """How this placement was filled."""
     explanation: Explanation | None = None
 
 

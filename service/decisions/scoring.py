@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.store import Packed
-    from service.catalog.schema import Placement
+    from service.decisions.pools import Pool
     from service.decisions.question import Question
 
     Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
 
 LAST_VIEWED = slot_of(LAYOUTS["customer"], "customer__product_viewed_candidate__last")
 PRIOR_RATE = "candidate__promotion__rate_30d"
@@ -74,37 +73,37 @@ def _successors(question: Question, last: int) -> Columns:
     return decode_blank(LAYOUTS["successors"])
 
 
-def features_of(question: Question, customer: Customer, placement: Placement, pool: Ints) -> dict[str, Floats]:
+def features_of(question: Question, customer: Customer, pool: Pool) -> dict[str, Floats]:
     """Every feature of the candidates in `pool` for this customer, here and now."""
     frame, compiled = question.frame, question.frame.compiled
     now = question.now / 1e6
     hour, weekday = moment(now, zone_of(question.context, compiled.zone))
     states = States(
         customers=customer.columns,
-        candidates={name: values[pool] for name, values in frame.candidates_at(now).items()},
+        candidates={name: values[pool.places] for name, values in frame.candidates_at(now).items()},
         successors=customer.successors,
     )
     subjects = Subjects(
         now=np.array([now]),
-        owner=np.zeros(len(pool), np.int64),
-        candidate=compiled.ids[pool],
-        category=compiled.categories[pool],
-        kind=compiled.kinds[pool],
-        price=compiled.price[pool],
-        value=compiled.value[pool],
+        owner=np.zeros(len(pool.places), np.int64),
+        candidate=pool.ids,
+        category=pool.categories,
+        kind=pool.kinds,
+        price=pool.price,
+        value=pool.value,
         hour=np.array([hour]),
         weekday=np.array([weekday]),
         device=np.array([digest(device_of(question.context))]),
         referrer=np.array([digest(referrer_of(question.context))]),
-        placement=np.array([digest(placement.id)]),
+        placement=np.array([digest(pool.placement.id)]),
     )
     return compute(states, subjects)
 
 
-def prior_of(question: Question, pool: Ints) -> Floats:
+def prior_of(question: Question, pool: Pool) -> Floats:
     """Smoothed popularity of those in `pool`: the click rate, its odds raised by the shares of orders and views."""
     closed = question.frame.candidates_at(question.now / 1e6)
-    rate, orders, views = (closed[name][pool] for name in (PRIOR_RATE, PRIOR_ORDERS, PRIOR_VIEWS))
+    rate, orders, views = (closed[name][pool.places] for name in (PRIOR_RATE, PRIOR_ORDERS, PRIOR_VIEWS))
     raised = rate * (1.0 + orders + views)
     prior: Floats = raised / (raised + 1.0 - rate)
     return prior

@@ -17,13 +17,15 @@ from features.store import Known, OnlineStore
 from features.stream import Message
 from service import metrics
 from service.decisions.breaker import Breaker
+from service.decisions.lag import Lag
+from service.decisions.shared import Shared
 from service.decisions.spill import Spill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from features.aggregates.rows import Row
-    from features.connection import Command
+    from features.connection import Command, Script
     from features.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class DecisionStore:
         self._online = OnlineStore(settings.home, redis_url)
         self._line = self._online.line
         self._decisions, self._intake = Breaker("decisions"), Breaker("event intake")
+        self.shared, self.lag = Shared(), Lag()
         self.spill = Spill(settings.home.spill, settings.spill_decisions)
 
     async def _guard(self, breaker: Breaker, operation: str, work: Any, seconds: float) -> Any:
@@ -76,6 +79,10 @@ class DecisionStore:
         """The answers of Redis to commands, for what is no part of a decision. Raises UnreachableError."""
         answers: list[Any] = await self._decide("read", self._line.ask_all(commands), seconds)
         return answers
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], seconds: float) -> Any:
+        """The answer of a script. Raises UnreachableError."""
+        return await self._decide("script", self._line.run(script, keys, arguments), seconds)
 
     async def _decide(self, operation: str, work: Any, seconds: float) -> Any:
         return await self._guard(self._decisions, operation, work, seconds)

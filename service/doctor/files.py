@@ -6,7 +6,6 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features import archive, history
 from features.documents import DocumentError
@@ -89,20 +88,20 @@ def _model(home: Home, now: float) -> Finding:
 
 
 def _archive(home: Home) -> Finding:
-    files = archive.files(home.events)
+    files = archive.files(home.archive)
     if not files:
         return Finding(check="archive", verdict="ok", found="empty")
     size, broken, events = 0, [], 0
     opened = {*files[:: max(len(files) // OPENED, 1)], *files[-OPENED:]}
-    for path in files:
+    for file in files:
+        size += file.size
         try:
-            size += path.stat().st_size
-            if path in opened:
-                events += pq.read_metadata(path).num_rows
+            if file in opened:
+                events += archive.count(home.archive, file)
         except FileNotFoundError:  # merged with others meanwhile
             continue
         except (OSError, pa.ArrowException) as error:
-            broken.append(f"{path.name}: {error}")
+            broken.append(f"{file.name}: {error}")
     figures = {"files": len(files), "bytes": size, "opened": len(opened), "broken": broken}
     if broken:
         return Finding(

@@ -27,6 +27,7 @@ QUIET = 0.1
 """Processors that others may use before the reader is told."""
 COLOURS = {
     "kairos": "#c0392b",
+    "kairos, governed": "#e67e22",
     "rival": "#2c3e50",
     "rival, two calls": "#2980b9",
     "floor: bare path": "#27ae60",

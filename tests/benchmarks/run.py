@@ -13,7 +13,7 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import machine, report, sections
+from tests.benchmarks import events, machine, report, sections, soak
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.stage import Stage, set_up
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.figures import Section
 
 Subject = Literal["kairos", "floor", "rival"]
-Name = Literal["floor", "one-client", "throughput", "freshness", "load", "servers"]
+Name = Literal["floor", "one-client", "throughput", "freshness", "load", "servers", "events", "soak"]
 
 MEASUREMENTS = {
     "floor": (sections.floor_parts, {"floor"}),
@@ -30,8 +30,12 @@ MEASUREMENTS = {
     "freshness": (sections.freshness, {"kairos"}),
     "load": (sections.mixed, set()),
     "servers": (sections.servers, set()),
+    "events": (events.events, {"kairos"}),
+    "soak": (soak.soak, {"kairos"}),
 }
 """Each with the subjects without which it has nothing to say."""
+LONG = {"soak"}
+"""Only when asked for."""
 
 app = App(name="bench", help=__doc__, version_flags=[])
 
@@ -43,6 +47,7 @@ def bench(
     only: tuple[Name, ...] = (),
     subjects: tuple[Subject, ...] = ("kairos", "floor", "rival"),
     workers: int = 2,
+    minutes: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=600))] = 10.0,
     output: Path = ROOT / "build" / "bench",
 ) -> None:
     """Measure and print, and write JSON and a plot.
@@ -57,11 +62,13 @@ def bench(
         What to measure; leave out what is not of interest.
     workers
         API processes of each subject.
+    minutes
+        Length of the soak, which is taken only when asked for.
     output
         Folder of bench.json and bench.png.
     """
     console = Console(width=max(Console().width, report.WIDTH))
-    wanted = [name for name in MEASUREMENTS if not only or name in only]
+    wanted = [name for name in MEASUREMENTS if (name not in LONG if not only else name in only)]
     wanted = [name for name in wanted if MEASUREMENTS[name][1] <= set(subjects)]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, refresh_per_second=1, transient=True) as progress:
@@ -76,7 +83,7 @@ def bench(
             measured = []
             for name in wanted:
                 progress.update(task, description=name)
-                measured.append(take(name, stage, seconds))
+                measured.append(take(name, stage, minutes * 60 if name in LONG else seconds))
                 progress.advance(task)
     found = report.Report(
         taken=report.now(),

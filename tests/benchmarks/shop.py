@@ -27,29 +27,54 @@ EVENTS_PER_CUSTOMER = 10
 BATCH = 100
 
 
+RULES = [
+    "features.customer__product_viewed__count_1d >= 0.0",
+    "context.device == 'mobile'",
+    "!has(traits.plan) || traits.plan == 'gold'",
+    "placement == 'home-governed' && features.customer__any__recency > 0.0",
+]
+
+
 def catalog() -> dict[str, Any]:
-    """One placement with all candidates."""
+    """One placement with all candidates, and one with as many that are governed."""
     draw = random.Random(workload.SEED)
-    candidates = [
-        {
-            "id": workload.candidate(number),
-            "kind": "offer",
-            "title": f"Offer {number}",
-            "category": CATEGORIES[number % len(CATEGORIES)],
-            "price": round(draw.uniform(5, 200), 2),
-            "value": round(draw.uniform(1, 20), 2),
-            "weight": 1.0,
-            "content": {"title": f"Offer {number}", "cta": "Look inside"},
-        }
-        for number in range(workload.CANDIDATES)
-    ]
-    placement = {
-        "id": workload.PLACEMENT,
-        "limit": workload.LIMIT,
-        "default": workload.candidate(0),
-        "exploration": 0.05,
+    free = [candidate(workload.candidate(number), number, draw) for number in range(workload.CANDIDATES)]
+    bound = [candidate(workload.governed(number), number, draw) for number in range(workload.CANDIDATES)]
+    for number, one in enumerate(bound):
+        one["placements"] = [workload.GOVERNED]
+        if number:  # the first is the placement's default
+            one |= {"rule": RULES[number % len(RULES)], "not_if_bought_within": "30d"}
+    for one in free:
+        one["placements"] = [workload.PLACEMENT]
+    shared = {"limit": workload.LIMIT, "exploration": 0.05}
+    scope = {"placements": [workload.GOVERNED]}
+    return {
+        "currency": "EUR",
+        "time_zone": "UTC",
+        "placements": [
+            {"id": workload.PLACEMENT, "default": workload.candidate(0), **shared},
+            {"id": workload.GOVERNED, "default": workload.governed(0), "at_most": {"category": 2}, **shared},
+        ],
+        "candidates": [*free, *bound],
+        "caps": [
+            {"id": "each", "per": ["customer", "candidate"], "limit": 1000, "period": "1h", "scope": scope},
+            {"id": "category", "per": ["customer", "category"], "limit": 10_000, "period": "1h", "scope": scope},
+        ],
+        "budgets": [{"id": "all", "limit": 1_000_000_000, "period": "1d", "scope": scope}],
     }
-    return {"currency": "EUR", "time_zone": "UTC", "placements": [placement], "candidates": candidates}
+
+
+def candidate(name: str, number: int, draw: random.Random) -> dict[str, Any]:
+    return {
+        "id": name,
+        "kind": "offer",
+        "title": f"Offer {number}",
+        "category": CATEGORIES[number % len(CATEGORIES)],
+        "price": round(draw.uniform(5, 200), 2),
+        "value": round(draw.uniform(1, 20), 2),
+        "weight": 1.0,
+        "content": {"title": f"Offer {number}", "cta": "Look inside"},
+    }
 
 
 def event(customer: str, message_id: str, draw: random.Random) -> dict[str, Any]:

@@ -37,16 +37,18 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     def targets(self, deadline_ms: int | None = None) -> list[Target]:
         """Every subject's decision endpoint, given the same bodies."""
         bodies = workload.decisions(deadline_ms=deadline_ms)
+        governed = workload.decisions(deadline_ms=deadline_ms, placement=workload.GOVERNED)
         places = [
-            ("kairos", self.kairos, "/v1/decisions", '"rung":"model"'),
-            ("floor: bare path", self.floor, "/bare", "score"),
-            ("floor: empty endpoint", self.floor, "/empty", "customer"),
-            ("rival", self.rival, "/decisions", "score"),
-            ("rival, two calls", self.rival, "/decisions-in-two-calls", "score"),
+            ("kairos", self.kairos, "/v1/decisions", '"rung":"model"', bodies),
+            ("kairos, governed", self.kairos, "/v1/decisions", '"rung":"model"', governed),
+            ("floor: bare path", self.floor, "/bare", "score", bodies),
+            ("floor: empty endpoint", self.floor, "/empty", "customer", bodies),
+            ("rival", self.rival, "/decisions", "score", bodies),
+            ("rival, two calls", self.rival, "/decisions-in-two-calls", "score", bodies),
         ]
         return [
-            Target(name=name, url=server.url, path=path, bodies=bodies, expected=expected, process=server.process)
-            for name, server, path, expected in places
+            Target(name=name, url=server.url, path=path, bodies=sent, expected=expected, process=server.process)
+            for name, server, path, expected, sent in places
             if server
         ]
 

@@ -21,6 +21,8 @@ ROWS = 8_000
 """That the model is trained on."""
 LIMIT = 6
 PLACEMENT = "home-grid"
+GOVERNED = "home-governed"
+"""As many candidates again, with rules, caps and a budget, and at most two of a category."""
 SEED = 20_261_123
 
 CUSTOMER_NAMES = [f"customer_feature_{number:02}" for number in range(CUSTOMER_FEATURES)]
@@ -35,20 +37,24 @@ def candidate(number: int) -> str:
     return f"o-{number}"
 
 
-def decision(customer_id: str, deadline_ms: int | None = None) -> str:
+def governed(number: int) -> str:
+    return f"g-{number}"
+
+
+def decision(customer_id: str, deadline_ms: int | None = None, placement: str = PLACEMENT) -> str:
     """The body of a decision request; every subject gets the same bytes."""
     asked = {
         "customer_id": customer_id,
-        "placements": [{"id": PLACEMENT, "limit": LIMIT}],
+        "placements": [{"id": placement, "limit": LIMIT}],
         "context": {"page": {"path": "/"}, "device": "mobile", "locale": "en-GB"},
     }
     return json.dumps(asked if deadline_ms is None else asked | {"deadline_ms": deadline_ms})
 
 
-def decisions(count: int = CUSTOMERS, deadline_ms: int | None = None) -> list[str]:
+def decisions(count: int = CUSTOMERS, deadline_ms: int | None = None, placement: str = PLACEMENT) -> list[str]:
     """Requests for customers in a shuffled order, the same at every call."""
     order = np.random.default_rng(SEED).permutation(CUSTOMERS)
-    return [decision(customer(int(order[number % CUSTOMERS])), deadline_ms) for number in range(count)]
+    return [decision(customer(int(order[number % CUSTOMERS])), deadline_ms, placement) for number in range(count)]
 
 
 def document() -> str:

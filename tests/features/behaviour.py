@@ -51,7 +51,8 @@ def _event(chance: random.Random, number: int, arrival: int, late: float) -> Eve
         revenue: Any = chance.choice([7.0 * len(lines), "12.5", None])
         return Track(**common, event="Order Completed", properties={"products": lines, "revenue": revenue})
     if draw < 0.95:
-        name = "Promotion Viewed" if chance.random() < 0.7 else "Promotion Clicked"
+        kind = chance.random()
+        name = "Promotion Viewed" if kind < 0.6 else "Promotion Clicked" if kind < 0.85 else "Promotion Declined"
         promotion = chance.choice(PROMOTIONS)
         return Track(
             **common, event=name, properties={"promotion_id": promotion, "category": "hats", "decision_id": "d"}

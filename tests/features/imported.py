@@ -88,7 +88,7 @@ def tracks(home: Home) -> list[Track]:
 
 def digest(home: Home) -> dict[str, bytes]:
     """Every file of the archive with its bytes."""
-    return {path.name: path.read_bytes() for path in archive.files(home.events)}
+    return {file.path: (home.events / file.path).read_bytes() for file in archive.files(home.events)}
 
 
 def rejects(summary: importing.Summary) -> list[Row]:

@@ -169,6 +169,7 @@ def test_a_kind_whose_states_are_more_than_its_events_is_found_out_and_no_other(
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "COLUMNS": "200"},
     )
     assert answer.returncode == 1, answer.stderr
     assert [line.split()[0] for line in answer.stdout.splitlines() if "DIFFERS" in line] == [

@@ -118,6 +118,7 @@ def test_a_replay_leaves_everything_online_as_it_was(
         assert report.customers == len(Oracle(events).customers)
         assert report.candidates == len(Oracle(events).candidates) + 1
         assert progress[-1][0] == progress[-1][1] == report.events
+        history.rebuild(deployment.home)
         customers = deployment.store.read_rows("customer", CUSTOMERS)
         assert {row.text: content(row) for row in customers.values()} == {
             row.text: content(row) for row in last_rows(deployment.home).values()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
 import pytest
 from feast.infra.online_stores.redis import RedisOnlineStore
 from hypothesis import given
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from features.aggregates import rows
+from features.aggregates.packing import PackedRows
 from features.aggregates.rows import LAYOUTS, Row, blank, pack
+from features.bulk import write_customers
 from features.occupancy import UnavailableError
 from features.store import OnlineStore, Packed, connection_string, open_store
 from tests.features.behaviour import behave
@@ -148,6 +151,28 @@ def test_the_key_of_a_customer_is_where_feast_keeps_the_row(store: OnlineStore, 
     store.write("customer", make_rows()[:1])
     with Redis.from_url(redis_url) as client:
         assert client.keys() == [store.redis_key(make_rows()[0].text)]
+
+
+def test_many_customers_are_written_as_one_by_one(store: OnlineStore, home: Home, redis_url: str) -> None:
+    some = [
+        *make_rows(),
+        msgspec.structs.replace(blank(LAYOUTS["customer"], "ünïcode ☂"), applied=1_700_000_000_000_001),
+    ]
+    packed = [pack(row) for row in some]
+    starts, id_starts = (np.cumsum([0, *(len(lists[side]) for lists in packed)]) for side in (0, 1))
+    columns = PackedRows(
+        np.concatenate([np.array(numbers) for numbers, _ in packed]),
+        starts,
+        np.concatenate([np.array(ids, np.int64) for _, ids in packed]),
+        id_starts,
+    )
+    applied = np.array([row.applied for row in some], np.int64)
+    write_customers(OnlineStore(home, redis_url, 7), [row.text for row in some], applied, columns, lambda: None)
+    store.write("customer", some)
+    with Redis.from_url(redis_url) as client:
+        for row in some:
+            key = store.redis_key(row.text)
+            assert client.hgetall(key + b"_7") == client.hgetall(key) != {}
 
 
 def test_feast_itself_reads_what_was_written(home: Home, redis_url: str, store: OnlineStore) -> None:

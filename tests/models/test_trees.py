@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.trees import parse, probe
+from models.tree_text import parse
+from models.trees import probe
 
 
 def grow(seed: int, **parameters: Any) -> lightgbm.Booster:

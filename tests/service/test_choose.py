@@ -91,7 +91,8 @@ def question(frame_: frame.Frame, *placements: str | AskedPlacement, **changed: 
 
 def shown(chosen: Chosen, frame_: frame.Frame) -> list[list[str]]:
     return [
-        [frame_.compiled.candidates[int(slate.pool[picked.at])].id for picked in slate.picks] for slate in chosen.slates
+        [frame_.compiled.candidates[int(slate.pool.places[picked.at])].id for picked in slate.picks]
+        for slate in chosen.slates
     ]
 
 
@@ -179,7 +180,7 @@ def test_a_default_stands_in_when_nothing_may_be_shown_but_never_twice() -> None
 def test_a_shortlist_keeps_the_most_popular_and_the_default() -> None:
     placements = [{"id": "calm", "limit": 1, "default": "o-11", "shortlist": 3, "exploration": 0.0}]
     held = framed(compiled(placements=placements, experiments=[]), 5, 5, 2, 8)
-    assert [held.compiled.candidates[at].id for at in held.pools["calm"]] == ["o-2", "o-5", "o-11"]
+    assert [held.compiled.candidates[at].id for at in held.pools["calm"].places] == ["o-2", "o-5", "o-11"]
 
 
 def test_an_inline_event_counts_as_if_it_had_been_in_the_row(bundle: Bundle) -> None:

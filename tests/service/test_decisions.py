@@ -72,7 +72,8 @@ def test_candidates_of_the_request_compete_alone_and_unknown_ones_are_explained(
     asked = [{"id": "grid", "limit": 5, "candidates": ["o-9", "nothing", "o-4", "o-9"]}]
     placement = service.decide("supplied-1", placements=asked, explain=True)["placements"][0]
     assert {item["id"] for item in placement["items"]} == {"o-4", "o-9"}
-    assert placement["explanation"]["not_shown"] == [{"id": "nothing", "reason": "unknown_candidate", "priority": None}]
+    [unknown] = placement["explanation"]["not_shown"]
+    assert (unknown["id"], unknown["reason"], unknown["priority"]) == ("nothing", "unknown_candidate", None)
 
 
 def test_the_default_stands_in_when_no_candidate_is_known(service: Service) -> None:

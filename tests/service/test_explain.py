@@ -68,9 +68,9 @@ def test_each_candidate_is_shown_or_has_its_reason(service: Service) -> None:
 def test_what_stands_elsewhere_on_the_page_is_told(service: Service) -> None:
     page = [{"id": "pair"}, {"id": "calm", "candidates": ["o-1", "o-5"]}]
     answer = service.decide("why-4", placements=page, explain=True)
-    assert answer["placements"][1]["explanation"]["not_shown"] == [
-        {"id": "o-1", "reason": "shown_on_page", "priority": None}
-    ]
+    [told] = answer["placements"][1]["explanation"]["not_shown"]
+    assert (told["id"], told["reason"], told["priority"]) == ("o-1", "shown_on_page", None)
+    assert told["words"] == "it stands elsewhere on the page already"
 
 
 def test_without_a_model_nothing_is_contributed_and_the_reasons_stay(service: Service) -> None:

@@ -12,7 +12,7 @@ from features.ids import digest
 from features.snapshots import Head
 from service.catalog.compiled import compile_catalog
 from service.catalog.schema import Catalog
-from service.decisions import frame
+from service.decisions import frame, pools
 from service.decisions.question import Question
 from service.decisions.schema import AskedPlacement
 from service.decisions.scoring import features_of, open_customer
@@ -53,8 +53,8 @@ def test_the_context_of_a_request_gives_the_features_of_its_moment(
         models={},
         rung="model",
     )
-    placement = next(placement for placement in compiled.placements.values() if placement.id == "grid")
-    features = features_of(question, open_customer(question), placement, np.arange(3))
+    pool = pools.build(compiled, compiled.placements["grid"], np.arange(3))
+    features = features_of(question, open_customer(question), pool)
     assert {name: features[f"context__{name}"].tolist() for name in expected} == {
         name: [value] * 3 for name, value in expected.items()
     }

@@ -151,7 +151,7 @@ def test_the_service_accepts_the_catalog_of_the_shop() -> None:
     document, _ = parse("demo", catalog.write(WORLD))
     assert {placement.id: placement.limit for placement in document.placements} == {"home-hero": 1, "home-grid": 4}
     assert [candidate.id for candidate in document.candidates] == [offer.id for offer in WORLD.offers]
-    assert {candidate.value * candidate.weight for candidate in document.candidates} == {1.0}
+    assert {float(candidate.value) * candidate.weight for candidate in document.candidates} == {1.0}
     variants = {variant.id: variant.exploration for variant in document.experiments[0].variants}
     assert variants == {"trained": 0.02, "uniform": 1.0, "steady": 0.0}
 

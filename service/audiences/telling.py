@@ -1,0 +1,95 @@
+"""What was chosen for a customer, as rows of the file and as the event that the log has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.audiences.schema import Line
+from service.decisions.record import record
+from service.decisions.schema import AnsweredItem, AnsweredPlacement, DecisionAnswer, DecisionRequest
+
+if TYPE_CHECKING:
+    from features.events.schema import Decision
+    from service.audiences.selecting import Member, Plan
+    from service.decisions.choose import Chosen
+    from service.decisions.question import Question
+
+MOST_REASONS = 3
+NOTHING, APPRENTICE = "no_candidates", "apprentice"
+
+
+def lines_of(member: Member, question: Question, chosen: Chosen) -> list[Line]:
+    """A line for each item; one with the reason for who gets nothing."""
+    [slate] = chosen.slates
+    if not slate.picks:
+        return [Line(customer=member.customer, reason=reason_of(chosen), decision_id=question.decision_id)]
+    candidates = question.frame.compiled.candidates
+    return [
+        Line(
+            customer=member.customer,
+            candidate=candidates[int(slate.pool.places[picked.at])].id,
+            rank=rank,
+            propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
+            value=float(slate.value[picked.at]),
+            priority=float(slate.priority[picked.at]),
+            selection_probability=picked.selection_probability,
+            rung=slate.rung,
+            best_hour=member.best_hour,
+            send_at=member.send_at,
+            decision_id=question.decision_id,
+        )
+        for rank, picked in enumerate(slate.picks, 1)
+    ]
+
+
+def reason_of(chosen: Chosen) -> str:
+    """Why nothing may be shown: the reasons with the most candidates."""
+    [slate] = chosen.slates
+    if slate.would:  # the placement's model only learns yet
+        return APPRENTICE
+    counted = sorted(((len(ids), reason) for reason, ids in slate.rejected.items()), reverse=True)
+    return ", ".join(f"{reason} ({count})" for count, reason in counted[:MOST_REASONS]) or NOTHING
+
+
+def word_of(chosen: Chosen) -> str:
+    """The first of those reasons, to be counted."""
+    return reason_of(chosen).partition(" (")[0]
+
+
+def log_of(plan: Plan, member: Member, question: Question, chosen: Chosen) -> Decision:
+    """The decision's event, as of the time of sending."""
+    [slate] = chosen.slates
+    told = msgspec.structs.replace(chosen, slates=[msgspec.structs.replace(slate, asked=plan.named)])
+    asked = DecisionRequest(placements=[plan.named], customer_id=member.customer)
+    return record(question, told, _reply(question, chosen), asked, member.customer, [])
+
+
+def _reply(question: Question, chosen: Chosen) -> DecisionAnswer:
+    """The answer without what a page would show: whoever sends fills that in."""
+    [slate] = chosen.slates
+    candidates = question.frame.compiled.candidates
+    items = [
+        AnsweredItem(
+            id=candidates[int(slate.pool.places[picked.at])].id,
+            kind="",
+            rank=rank,
+            propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
+            value=float(slate.value[picked.at]),
+            priority=float(slate.priority[picked.at]),
+            selection_probability=picked.selection_probability,
+            content={},
+        )
+        for rank, picked in enumerate(slate.picks, 1)
+    ]
+    return DecisionAnswer(
+        decision_id=question.decision_id,
+        took_ms=0.0,
+        rung=chosen.rung,
+        features_as_of=None,
+        placements=[AnsweredPlacement(id=slate.placement.id, rung=slate.rung, items=items)],
+        experiments=[],
+        model=None,
+        catalog_version=question.frame.compiled.version,
+    )
