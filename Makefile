@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## Watch a simulated shop learn what to show (ARGS=--once sto
 	@.venv/bin/kairos demo $(ARGS)
 
 test: lint ## Check and test everything.
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and the direction of imports.
 	.venv/bin/ruff check
@@ -40,7 +40,7 @@ clean: ## Remove the environment, caches and builds; data in .kairos stays.
 
 # The environment. uv from PATH chooses (or fetches) a Python by itself; without uv, candidates are run to see whether
 # they fit, as a name on PATH may be a shim for a version that is not there.
-$(INSTALLED): pyproject.toml uv.lock tests/service/segment_node/package-lock.json
+$(INSTALLED): pyproject.toml uv.lock tests/service/segment_node/package-lock.json tests/service/ofrep_node/package-lock.json
 	@set -eu; \
 	unset VIRTUAL_ENV; export UV_PROJECT_ENVIRONMENT=.venv; \
 	if command -v uv > /dev/null 2>&1 && uv --version > /dev/null 2>&1; then \

@@ -14,6 +14,13 @@ VERBS = {
     "demo": ("training.commands:demo", "Watch a simulated shop learn what to show."),
     "import": ("features.commands:import_", "Bring in files of events or orders."),
     "train": ("training.commands:train", "Train a model from the archive, evaluate and promote it."),
+    "models": ("training.versions.commands:models", "List, compare, promote and roll back the versions of models."),
+    "skew": ("training.skew_commands:skew", "Compare what decisions were made with to what training joins for them."),
+    "off-policy": (
+        "training.off_policy_commands:off_policy",
+        "Say what a policy would have earned, from a log of what another one picked.",
+    ),
+    "uplift": ("training.uplift_commands:uplift", "Say for whom a treatment works, from a randomised test."),
     "decide": ("service.commands:decide", "Show one decision for a customer and a placement."),
     "replay-decision": (
         "service.decisions.commands:replay_decision",
@@ -28,6 +35,10 @@ VERBS = {
     "worker": ("service.commands:worker", "Start a worker alone, for a deployment in parts."),
     "events": ("service.events.commands:events", "List the events that were not taken, and send them again."),
     "catalog": ("service.catalog.commands:catalog", "Check, plan, publish and roll back the catalog."),
+    "experiment": (
+        "service.experiments.commands:experiment",
+        "Plan experiments, read their reports, and analyse counts of others.",
+    ),
     "audience": ("service.audiences.commands:audience", "Choose for all customers at once, into a file."),
     "doctor": ("service.commands:doctor", "Look at every part, say what is wrong and what to do."),
     "archive": ("features.archive.commands:archive", "Look after the event archive."),

@@ -47,17 +47,29 @@ class Known(msgspec.Struct, frozen=True):
     """The id that it was joined to, or empty."""
     consent: Mapping[str, tuple[int, bool]] = {}
     """Purpose -> when, in microseconds, and what was said of it last."""
+    fresh: Sequence[int] = ()
+    """Arrivals of the events in the row that the worker had not come to."""
+    assignment: str = ""
+    """Under which id the customer was seen first; empty: under this one."""
+    assigned: int = 0
+    """When that was, in microseconds."""
 
 
 def open_known(values: Sequence[bytes | None]) -> Known:
-    """Of a customer's hash: applied, numbers, ids, owner and consent, as they are stored."""
-    applied, numbers, ids, owner, said = values[:5]
+    """Of a customer's hash: applied, numbers, ids, owner, consent, linked, assignment and assigned, as stored."""
+    applied, numbers, ids, owner, said, _, assignment, assigned = values
     row = None
     if applied and ids is not None and numbers is not None:
         row = _open(Value.FromString(applied), Value.FromString(numbers), Value.FromString(ids))
     if owner is None or said is None:
         return Known(row, "")
-    return Known(row, Value.FromString(owner).string_val, _consent.decode(Value.FromString(said).string_val))
+    return Known(
+        row,
+        Value.FromString(owner).string_val,
+        _consent.decode(Value.FromString(said).string_val),
+        assignment=Value.FromString(assignment or b"").string_val,
+        assigned=Value.FromString(assigned or b"").int64_val,
+    )
 
 
 def open_live(text: str, values: Sequence[bytes | None]) -> Row:

@@ -16,9 +16,10 @@ from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Value
 
-from features import generations, views
+from features import generations, newest, stream, views
 from features.aggregates.rows import LAYOUTS, Layout, Row, pack
 from features.connection import ONCE, Line
+from features.consent import TRACKING, allows
 from features.fencing import FencedRedis
 from features.packed import Known as Known
 from features.packed import Packed as Packed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from features.connection import Command
     from features.home import Home
 
 JOINED = ("owner", "consent", "linked", "assignment", "assigned")
@@ -125,10 +127,34 @@ class OnlineStore:
         """
         while True:
             generation = self.generation
-            asked = [("HMGET", self.redis_key(customer), *self._fields) for customer in customers]
+            asked = [self._hash_of(customer) for customer in customers]
             *found, pointer = await self.line.ask_all([*asked, ("GET", generations.POINTER)])
             if self._is(generation, pointer):
                 return [open_known(values) for values in found]
+
+    def _hash_of(self, customer: str) -> tuple[str | bytes, ...]:
+        return ("HMGET", self.redis_key(customer), *self._fields)
+
+    async def read_newest(self, customers: Sequence[str], partitions: int, tracked: bool) -> list[Known]:
+        """As `read_customers`, with the events in the rows that the worker has not come to yet.
+
+        One round trip, and a second one where there are such events. `tracked`: whether who said nothing may be.
+        """
+        places = [stream.partition_of(customer, partitions) for customer in customers]
+        while True:
+            generation = self.generation
+            asked: list[Command] = [("GET", generations.POINTER)]
+            for customer, place in zip(customers, places, strict=True):
+                kept = ("LRANGE", stream.newest_key(place, customer), 0, -1)
+                asked += [self._hash_of(customer), kept, ("GET", stream.cursor_key(place))]
+            pointer, *found = await self.line.ask_all(asked)
+            if self._is(generation, pointer):
+                break
+        known = [open_known(values) for values in found[::3]]
+        for at, (kept, cursor) in enumerate(zip(found[1::3], found[2::3], strict=True)):
+            if kept and allows(known[at].consent, TRACKING, tracked):
+                known[at] = await newest.bring_up(self.line, known[at], customers[at], places[at], kept, cursor)
+        return known
 
     def read(self, view: str, entities: Sequence[str]) -> list[Packed | None]:
         """The rows of `entities`, None where unknown."""

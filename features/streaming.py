@@ -167,7 +167,7 @@ class Processor:
             # By its own id it counts as seen there; in a stream that it has passed through it would be a duplicate.
             passed = {stream.partition_of(hop, self._partitions) for hop, _ in event.via}
             name = f"{event.message_id}>{len(event.via)}" if number in passed else event.message_id
-            by_partition.setdefault(number, []).append(stream.Message(name, encode(event)))
+            by_partition.setdefault(number, []).append(stream.Message(name, encode(event), event.customer))
         for number, messages in by_partition.items():
             stream.append(self._redis, number, messages, now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str = ""
     """Of model.txt; `save` fills it in."""
     metrics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    """Of metrics: from, to, with 95 %."""
     gates: dict[str, Any] = {}
 
 
@@ -114,10 +117,14 @@ def save(folder: Path, description: Description, model: str) -> None:
         return
     description = msgspec.structs.replace(description, model_digest=_digest(model.encode()))
     temporary = folder.with_name(f".{folder.name}.new")
-    temporary.mkdir(parents=True, exist_ok=True)
-    (temporary / "model.txt").write_text(model)
-    (temporary / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(description)))
-    temporary.rename(folder)
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        (temporary / "model.txt").write_text(model)
+        (temporary / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(description)))
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def load(folder: Path) -> Bundle:
@@ -162,7 +169,7 @@ def _walkable(model: str, booster: lightgbm.Booster) -> Trees | None:
 def read_descriptions(bundles: Path) -> list[Description]:
     """Of all models there are, broken ones left out."""
     found = []
-    for path in sorted(bundles.glob("*/*/bundle.json")):
+    for path in sorted(bundles.glob("[!.]*/[!.]*/bundle.json")):
         with contextlib.suppress(OSError, msgspec.MsgspecError):  # `load` tells of these
             found.append(msgspec.json.decode(path.read_bytes(), type=Description))
     return found
@@ -188,5 +195,9 @@ def write_alias(bundles: Path, name: str, alias: str, version: str) -> None:
     path = bundles / name / "aliases.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(aliases, indent=2, sort_keys=True))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(aliases, indent=2, sort_keys=True))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -10,13 +10,14 @@ import os
 import shutil
 import warnings
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import lightgbm
 import msgspec
 
-from models import bundle
+from models import bundle, moves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,29 +97,76 @@ def promote(
     model_uri: str,
     tags: dict[str, str],
 ) -> Description:
-    """Register a version, export it, and point the alias at it, last in the file that services read.
+    """Register a version, export it, and point the alias at it; all of it or nothing."""
+    described = register(client, bundles, description, booster, model_uri, tags)
+    try:
+        point(client, bundles, described.name, alias, described.version)
+    except BaseException:
+        withdraw(client, bundles, described.name, described.version)
+        raise
+    return described
 
-    Returns the description with its version. If a step fails, what the steps before did is undone.
+
+def register(
+    client: MlflowClient,
+    bundles: Path,
+    description: Description,
+    booster: lightgbm.Booster,
+    model_uri: str,
+    tags: dict[str, str],
+) -> Description:
+    """Make a version and export it as a bundle that was read back; the description with its version.
+
+    If a step fails, what the steps before did is undone. Raises RegistryError where a folder is in the way.
     """
     name = description.name
-    before = bundle.read_aliases(bundles, name).get(alias)
+    bundle.read_aliases(bundles, name)  # a broken file is told before anything is made
     version = _create_version(client, name, model_uri, description.run_id, tags)
     described = msgspec.structs.replace(description, version=version)
     folder = bundles / name / version
-    fresh = not folder.exists()
+    if folder.exists():
+        _delete_version(client, name, version)
+        raise RegistryError(f"{folder} holds a model of another registry: move it away, then train again")
     try:
-        if not fresh:
-            raise RegistryError(f"{folder} holds a model of another registry: move it away, then train again")
         bundle.save(folder, described, booster.model_to_string())
-        described = bundle.load(folder).description
+        return bundle.load(folder).description
+    except BaseException:
+        withdraw(client, bundles, name, version)
+        raise
+
+
+def withdraw(client: MlflowClient, bundles: Path, name: str, version: str) -> None:
+    """Take a version that nothing points at out of the registry and off the disk, as far as that can be done."""
+    _delete_version(client, name, version)
+    shutil.rmtree(bundles / name / version, ignore_errors=True)
+
+
+def point(
+    client: MlflowClient,
+    bundles: Path,
+    name: str,
+    alias: str,
+    version: str,
+    action: moves.Action = "promoted",
+    reason: str = "",
+) -> None:
+    """Point an alias at a version: in MLflow, in the list of moves, and last in the file that services read.
+
+    If a step fails, what the steps before did is undone.
+    """
+    before = bundle.read_aliases(bundles, name).get(alias)
+    written: int | None = None
+    try:
         client.set_registered_model_alias(name, alias, version)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        move = moves.Move(time=now, alias=alias, version=version, before=before or "", action=action, reason=reason)
+        written = moves.append(bundles, name, move)
         bundle.write_alias(bundles, name, alias, version)
     except BaseException:
-        _undo(client, name, alias, before, version)
-        if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
+        if written is not None:
+            moves.cut(bundles, name, written)
+        _restore(client, name, alias, before)
         raise
-    return described
 
 
 def _create_version(client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> str:
@@ -131,11 +179,14 @@ def _create_version(client: MlflowClient, name: str, model_uri: str, run_id: str
     return str(made.version)
 
 
-def _undo(client: MlflowClient, name: str, alias: str, before: str | None, version: str) -> None:
+def _restore(client: MlflowClient, name: str, alias: str, before: str | None) -> None:
     with suppress(Exception):  # the failure that led here is the one to tell
         if before is None:
             client.delete_registered_model_alias(name, alias)
         else:
             client.set_registered_model_alias(name, alias, before)
-    with suppress(Exception):
+
+
+def _delete_version(client: MlflowClient, name: str, version: str) -> None:
+    with suppress(Exception):  # as above
         client.delete_model_version(name, version)

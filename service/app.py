@@ -27,6 +27,7 @@ from service.customers import api as customers_api
 from service.customers.paths import keep_slashes
 from service.decisions import api as decisions_api
 from service.decisions import log as decision_log
+from service.decisions.direct import shorten
 from service.decisions.request import InvalidError
 from service.decisions.store import DecisionStore
 from service.decisions.warming import warm_up
@@ -34,6 +35,9 @@ from service.dialects import api as dialects_api
 from service.events import api as events_api
 from service.events import keys
 from service.events.letters import Letters
+from service.experiments.flags import api as flags_api
+from service.experiments.flags import ofrep
+from service.experiments.reports import api as reports_api
 from service.live import Live
 from service.problems import on_error, on_http, respond
 
@@ -102,7 +106,8 @@ def create(settings: Settings, redis_url: str, host: str = "127.0.0.1") -> Lites
         gc.set_threshold(*COLLECT_AFTER)
         tasks = [
             asyncio.create_task(store.lag.follow()),
-            asyncio.create_task(_repeat(live.refresh, FOLLOW_SECONDS)),
+            asyncio.create_task(_repeat(live.refresh_frame, FOLLOW_SECONDS)),
+            asyncio.create_task(_repeat(live.refresh_models, FOLLOW_SECONDS)),
             asyncio.create_task(_repeat(store.append_spilled, SPILL_SECONDS)),
             asyncio.create_task(_repeat(bird.measure, canary.SECONDS)),
         ]
@@ -126,6 +131,9 @@ def create(settings: Settings, redis_url: str, host: str = "127.0.0.1") -> Lites
             *catalog_api.handlers,
             *dialects_api.handlers,
             *audiences_api.handlers,
+            *flags_api.handlers,
+            *ofrep.handlers,
+            *reports_api.routes,
             health,
             ready,
             metrics_text,
@@ -138,6 +146,7 @@ def create(settings: Settings, redis_url: str, host: str = "127.0.0.1") -> Lites
                 "letters": letters,
                 "redis_url": redis_url,
                 "warnings": warnings,
+                "is_ending": lambda: False,
             }
         ),
         request_class=BodyRequest,
@@ -162,7 +171,7 @@ def run(settings: Settings, redis_url: str, listener: socket.socket, index: int)
     for warning in app.state.warnings.values() if index == 0 else ():
         log.warning(warning)
     config = uvicorn.Config(
-        keep_slashes(app),
+        keep_slashes(shorten(app, app.state)),
         loop="uvloop",
         http="httptools",
         access_log=False,
@@ -172,4 +181,6 @@ def run(settings: Settings, redis_url: str, listener: socket.socket, index: int)
         server_header=False,
         date_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    app.state.is_ending = lambda: server.should_exit  # streams end by themselves then
+    server.run(sockets=[listener])

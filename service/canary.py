@@ -1,4 +1,5 @@
-"""The canary: a reserved customer whose events measure, all the time, how old an event is when a decision sees it.
+"""The canary: a reserved customer whose events measure, all the time, how old an event is when the worker has it in the
+row. Decisions add a customer's newest events themselves, but not the canary's: they are in no list.
 
 One API process has the role at a time. It appends as intake does and reads as decisions do. Its events change the
 canary's own row alone, no candidate's or total, and are not archived; one not seen within the patience is that old.

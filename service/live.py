@@ -58,6 +58,8 @@ class Live:
         self._problems: dict[str, str] = {}
         self.compiled: Compiled = compile_catalog(*versions.read(settings.home))
         self.frame = frame.build(self.compiled, None, {}, {})
+        self.swapped = asyncio.Event()
+        """Set when another catalog is in the frame; it has a new event then."""
 
     @property
     def models(self) -> Mapping[str, Bundle]:
@@ -71,6 +73,15 @@ class Live:
 
     async def refresh(self) -> None:
         """Take up what has changed since the last time."""
+        await self.refresh_frame()
+        await self.refresh_models()
+
+    async def refresh_models(self) -> None:
+        """Take up what has changed of the models: a new one is warmed up first, which the catalog does not wait for."""
+        await asyncio.to_thread(self._bundles.refresh)
+
+    async def refresh_frame(self) -> None:
+        """Take up what has changed of the catalog and the candidates."""
         # In threads: a catalog of thousands takes a while to read, and requests go on meanwhile.
         changed = await asyncio.to_thread(self._read_catalog)
         try:
@@ -79,10 +90,16 @@ class Live:
         except (RedisError, OSError) as error:
             self._problems["snapshot"] = f"Redis does not answer: {error}"
         if changed:
-            self.frame = await asyncio.to_thread(self.reframe, self.compiled)
-        await asyncio.to_thread(self._bundles.refresh)
+            self._swap(await asyncio.to_thread(self.reframe, self.compiled))
         if self._head is not None:
             metrics.SNAPSHOT_AGE.set(max(time.time() - self._head.time / 1e6, 0.0))
+
+    def _swap(self, fresh: frame.Frame) -> None:
+        is_other = fresh.compiled is not self.frame.compiled
+        self.frame = fresh
+        if is_other:
+            swapped, self.swapped = self.swapped, asyncio.Event()
+            swapped.set()
 
     def candidate_row(self, key: int) -> StoredRow | None:
         """The snapshot's row of any candidate that an event named, by its digest."""

@@ -80,6 +80,11 @@ def split_message(message: str) -> tuple[str, str | None]:
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    problem = fault(request.method, request.url.path, error)
+    return respond(problem.title, problem.status, problem.detail)
+
+
+def fault(method: str, path: str, error: Exception) -> Problem:
     """What is our fault: logged whole, told without innards."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return respond("Something went wrong here", 500, "the service logged what; please report it")
+    log.error("%s %s failed", method, path, exc_info=error)
+    return Problem(title="Something went wrong here", status=500, detail="the service logged what; please report it")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 100
-PAUSE_SECONDS = 0.004
+PAUSE_SECONDS = 0.02
 """From one read to the next, at least: events then come in company, and most of the work is by the read."""
 FLUSH_ENTRIES = 20_000
 PATIENCE_SECONDS = 0.5

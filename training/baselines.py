@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 ORDER_SHARE, VIEW_SHARE = "candidate__order_completed__share_7d", "candidate__product_viewed__share_7d"
 FOLLOWING = "successors__product_viewed__transition_30d_share"
 CLICK_RATE = "candidate__promotion__rate_30d"
+ORDERS, BUY_AGAIN = "candidate__order_completed__decayed_60d", "pair__order_completed__buy_again"
 KNOWN = "customer__any__recency"
 
 SMOOTHED = "buy again, smoothed"
 POPULAR_7_DAYS = "popularity, half-life 7 days"
+OF_BEHAVIOUR = {
+    "popularity, half-life 60 days": ORDERS,
+    POPULAR_7_DAYS: ORDER_SHARE,
+    "popularity by views, half-life 7 days": VIEW_SHARE,
+    SMOOTHED: BUY_AGAIN,
+}
+"""Beside logged labels: scores without a probability, since they are of orders and views and not of clicks."""
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +42,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 def needs(kind: str, reward: str) -> tuple[str, ...]:
     """The features that `compare` asks for."""
     if kind == "logged":
-        return KNOWN, CLICK_RATE
+        return KNOWN, CLICK_RATE, *OF_BEHAVIOUR.values()
     return (KNOWN, VIEW_SHARE, FOLLOWING) if reward == VIEWED else (KNOWN, ORDER_SHARE)
 
 
@@ -47,6 +55,11 @@ def compare(
         return [
             Scored(name="base rate", score=np.zeros(rows), probability=np.full(rows, base_rate)),
             Scored(name="candidate's click rate, smoothed", score=extra[CLICK_RATE], probability=extra[CLICK_RATE]),
+            *(
+                Scored(name=name, score=np.nan_to_num(extra[feature]))
+                for name, feature in OF_BEHAVIOUR.items()
+                if np.ptp(np.nan_to_num(extra[feature])) > 0.0  # else nobody ordered, or viewed, anything
+            ),
         ]
     answers = [Scored(name="random", score=np.random.default_rng(seed).random(rows))]
     answers.append(Scored(name="popularity", score=queries.popularity, probability=queries.popularity))

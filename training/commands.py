@@ -2,11 +2,15 @@
 
 # No `from __future__ import annotations`: the command line reads the annotations.
 import os
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
+
+REFUSED = 3
+"""Exit code when the evidence speaks against what was asked for."""
 
 HomeOption = Annotated[Path | None, Parameter(help="The data folder; else KAIROS_HOME, else .kairos here.")]
 LabelsOption = Annotated[
@@ -14,7 +18,7 @@ LabelsOption = Annotated[
     Parameter(help="Learn from orders or views (bootstrap), from what was shown (logged), or logged when it suffices."),
 ]
 RewardOption = Annotated[
-    Literal["Order Completed", "Product Viewed", "click"] | None,
+    Literal["Order Completed", "Product Viewed", "click", "conversion"] | None,
     Parameter(help="What to predict; else clicks for logged labels, and orders, or views where there are none."),
 ]
 NameOption = Annotated[str, Parameter(help="The registered model's name.")]
@@ -38,8 +42,27 @@ NegativesOption = Annotated[
         validator=validators.Number(gt=0, lte=1),
     ),
 ]
+ObjectiveOption = Annotated[
+    Literal["binary", "ranking"], Parameter(help="Predict alone, or let trees that rank (LambdaMART) follow.")
+]
+CalibrationOption = Annotated[Literal["platt", "isotonic"], Parameter(help="From scores to probabilities.")]
+IncreasingOption = Annotated[
+    tuple[str, ...], Parameter(help="A feature that may only raise the score; may be repeated.", negative=())
+]
+DecreasingOption = Annotated[
+    tuple[str, ...], Parameter(help="A feature that may only lower the score; may be repeated.", negative=())
+]
 SeedOption = Annotated[int, Parameter(help="Of every random draw.")]
 AliasOption = Annotated[str, Parameter(help="The alias that the new version gets.")]
+PromoteOption = Annotated[
+    bool,
+    Parameter(
+        help="Take the champion's place if every gate holds; the first needs only those without a rival.", negative=""
+    ),
+]
+EveryOption = Annotated[
+    str | None, Parameter(help="Again and again, as 6h or 1d; what fails is told, and the next one comes all the same.")
+]
 PortOption = Annotated[
     int | None, Parameter(help="The port to listen on; else a free one.", validator=validators.Number(gte=1, lte=65535))
 ]
@@ -62,25 +85,35 @@ def train(
     leaves: LeavesOption = 31,
     learning_rate: RateOption = 0.05,
     negatives: NegativesOption = None,
+    objective: ObjectiveOption = "binary",
+    calibration: CalibrationOption = "platt",
+    increasing: IncreasingOption = (),
+    decreasing: DecreasingOption = (),
     seed: SeedOption = 0,
     alias: AliasOption = "champion",
+    promote: PromoteOption = False,
+    every: EveryOption = None,
 ) -> None:
     """Train a model from the archive, evaluate and promote it.
 
     Features are joined as they were at each label's time, the model is judged by what came after, beside baselines.
-    The version goes to the MLflow registry and, as a bundle, to running services.
+    The version goes to the MLflow registry and, as a bundle, to running services. Where there is a champion already,
+    it stays unless --promote is given and every gate holds; exit code 3 when a gate refuses.
     """
+    if every is not None:
+        _repeat(every)
     # LightGBM's threads sleep while they wait, instead of taking the cores from a service beside it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
 
     from features.settings import load
     from training import bootstrap, fit, pipeline
+    from training.options import Options
     from training.split import Dates
     from training.terminal import Terminal, show
 
     console = Console()
-    options = pipeline.Options(
+    options = Options(
         labels=labels,
         reward=reward,
         name=name,
@@ -89,10 +122,38 @@ def train(
         queries=bootstrap.Options(
             candidates=candidates, window_days=candidate_window_days, queries_per_day=queries_per_day, seed=seed
         ),
-        fit=fit.Options(trees=trees, leaves=leaves, learning_rate=learning_rate, negatives=negatives, seed=seed),
+        fit=fit.Options(
+            trees=trees,
+            leaves=leaves,
+            learning_rate=learning_rate,
+            negatives=negatives,
+            seed=seed,
+            objective=objective,
+            calibration=calibration,
+            increasing=increasing,
+            decreasing=decreasing,
+        ),
         seed=seed,
+        promote=promote,
     )
-    show(console, pipeline.train(load(os.environ, home), options, Terminal(console)))
+    report = pipeline.train(load(os.environ, home), options, Terminal(console))
+    show(console, report)
+    if report.is_refused:
+        raise SystemExit(REFUSED)
+
+
+def _repeat(every: str) -> None:
+    """Train now and then, until Ctrl-C."""
+    from training import rewards, schedule
+    from training.labels import SECOND, TrainingError
+
+    try:
+        seconds = rewards.parse(every) / SECOND
+    except ValueError as error:
+        raise TrainingError(f"--every: {error}") from None
+    arguments = sys.argv[sys.argv.index("train") + 1 :]
+    for ended in schedule.repeat(schedule.without_every(arguments), seconds):
+        print(f"Training {ended.number}: {ended.word}, in {ended.seconds:.0f} s; the next every {every}.", flush=True)
 
 
 def demo(

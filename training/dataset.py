@@ -16,7 +16,7 @@ import pyarrow.dataset as pads
 from features.aggregates.columns import MOST_OWNERS, Columns, decode_rows, slot_of
 from features.aggregates.declared import TOTAL
 from features.aggregates.engine import advance_customer
-from features.aggregates.rows import LAYOUTS, Layout, pack, unpack
+from features.aggregates.rows import LAYOUTS, Layout, blank, pack, unpack
 from features.events.occurrences import read
 from features.ids import digest
 from features.lifetimes import find_expired
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from feast import FeatureStore
 
+    from features.events.schema import Event
     from features.home import Home
-    from training.labels import Floats, Ints, Queries
+    from training.labels import Floats, Ints, Packed, Queries
 
 ROWS_A_JOIN = 400_000
 ROWS_A_CHUNK = 1 << 16
@@ -109,20 +110,17 @@ class Source:
         """The customers' rows, with the events that came inside the decisions applied."""
         layout = LAYOUTS["customer"]
         entities = pa.array(queries.customers[first:behind])
-        stored = self._states("customer", entities, queries.customer_at[first:behind], queries.now[first:behind])
-        inline = {at: events for at in range(first, behind) if (events := queries.inline.get(at))}
-        if not inline:
-            return stored.columns(slice(None))
-        rows = []
-        for at in range(behind - first):
-            packed = stored.packed(at)
-            if events := inline.get(first + at):
-                row = unpack(layout, "", 0, *packed)
-                for occurrence in filter(None, map(read, events)):
-                    advance_customer(row, occurrence)
-                packed = pack(row)
-            rows.append(packed)
-        return decode_rows(layout, rows)
+        if queries.states is None:
+            stored = self._states("customer", entities, queries.customer_at[first:behind], queries.now[first:behind])
+            if not any(queries.inline.get(at) for at in range(first, behind)):
+                return stored.columns(slice(None))
+            packed = [stored.packed(at) for at in range(behind - first)]
+        else:
+            unknown = pack(blank(layout, ""))
+            packed = [queries.states.get(at, unknown) for at in range(first, behind)]
+        return decode_rows(
+            layout, [_advance(layout, row, queries.inline.get(at)) for at, row in enumerate(packed, first)]
+        )
 
     def _states(self, view: str, entities: pa.Array, at: Ints, read_at: Ints | None = None) -> Stored:
         """The rows as of `at`, without those that were missing by the view's TTL when read (else at `at`)."""
@@ -134,6 +132,16 @@ class Source:
     def _ask(self, key: str, entities: pa.Array, at: Ints, references: list[str]) -> pa.Table:
         labels = pa.table({key: entities, "event_timestamp": pa.array(at).cast(TIME)})
         return self._store.get_historical_features(entity_df=labels, features=references).to_arrow()
+
+
+def _advance(layout: Layout, packed: Packed, events: list[Event] | None) -> Packed:
+    """A customer's row with the events that came inside the decision."""
+    if not events:
+        return packed
+    row = unpack(layout, "", 0, *packed)
+    for occurrence in filter(None, map(read, events)):
+        advance_customer(row, occurrence)
+    return pack(row)
 
 
 def _spans(starts: Ints, most: int, most_queries: int) -> Iterator[tuple[int, int]]:

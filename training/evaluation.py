@@ -19,7 +19,7 @@ SMALLEST = 1e-7
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """Per query (NaN where nothing was rewarded): NDCG@10 (Jarvelin, Kekalainen 2002, binary gains), hit rate@10 and
+    """Per query (NaN where nothing was rewarded): NDCG@k (Jarvelin, Kekalainen 2002, binary gains), hit rate@k and
     reciprocal rank of the first rewarded candidate."""
 
     ndcg: Floats
@@ -27,7 +27,7 @@ class Ranking(msgspec.Struct, frozen=True):
     reciprocal: Floats
 
 
-def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int) -> Ranking:
+def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int, k: int = TOP) -> Ranking:
     """`owner` is the query of each row, ascending."""
     ties = np.random.default_rng(seed).random(len(score))
     order = np.lexsort((ties, -score, owner))
@@ -35,20 +35,57 @@ def rank(score: Floats, rewarded: Flags, owner: Ints, queries: int, seed: int) -
     gain = rewarded[order].astype(np.float64)
     place = np.arange(len(order)) - np.searchsorted(of, of) + 1
     found = np.bincount(of, gain, minlength=queries)
-    top = place <= TOP
+    top = place <= k
     dcg = np.bincount(of, gain * top / np.log2(place + 1.0), minlength=queries)
-    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(TOP) + 2.0))])
+    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     best = np.full(queries, np.inf)
     hits = gain > 0
     np.minimum.at(best, of[hits], place[hits])
     nothing = found == 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        ndcg = dcg / ideal[np.minimum(found, TOP).astype(np.int64)]
+        ndcg = dcg / ideal[np.minimum(found, k).astype(np.int64)]
     return Ranking(
         np.where(nothing, np.nan, ndcg),
-        np.where(nothing, np.nan, best <= TOP),
+        np.where(nothing, np.nan, best <= k),
         np.where(nothing, np.nan, 1.0 / best),
     )
+
+
+def earn(priority: Floats, earned: Floats, owner: Ints, queries: int, seed: int) -> Floats:
+    """(queries,) what the candidate of the highest priority earned; NaN for a query without rows.
+
+    Where candidates were chosen by a policy, this is what that policy's picks earned in another order: only off-policy
+    estimates tell what another policy would have.
+    """
+    ties = np.random.default_rng(seed).random(len(priority))
+    order = np.lexsort((ties, -priority, owner))
+    of = owner[order]
+    first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]])) if len(of) else np.zeros(0, np.int64)
+    found = np.full(queries, np.nan)
+    found[of[first]] = earned[order][first]
+    return found
+
+
+class Lift(msgspec.Struct, frozen=True):
+    """Rows from the best score to the worst: at each share of them, the share of all rewards found, and how many times
+    the mean rate theirs is."""
+
+    share: Floats
+    found: Floats
+    lift: Floats
+
+
+def curve_lift(score: Floats, rewarded: Flags, points: int = 100) -> Lift:
+    """The cumulative lift curve; rows of equal score are found at the rate of them all. NaN without a reward."""
+    if not len(score) or not rewarded.any():
+        nothing = np.full(points, np.nan)
+        return Lift(np.arange(1, points + 1) / points, nothing, nothing)
+    values, of = np.unique(-score, return_inverse=True)
+    rows = np.concatenate([[0.0], np.cumsum(np.bincount(of, minlength=len(values)))])
+    hits = np.concatenate([[0.0], np.cumsum(np.bincount(of, rewarded, minlength=len(values)))])
+    share = np.arange(1, points + 1) / points
+    found = np.interp(share * len(score), rows, hits) / hits[-1]
+    return Lift(share, found, found / share)
 
 
 def place(score: Floats, rewarded: Flags) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightgbm
 import msgspec
@@ -10,6 +10,7 @@ import numpy as np
 
 from models import calibration
 from models.signature import Signature
+from training import positions, ranking
 from training.labels import TrainingError
 
 if TYPE_CHECKING:
@@ -32,12 +33,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     negatives: float | None = None
     """Share of the unrewarded training rows that is kept, each for 1 / share of them; None: what trains fast."""
     seed: int = 0
+    objective: Literal["binary", "ranking"] = "binary"
+    """`ranking` lets trees of LambdaMART follow those that predict, which lifts the best to the top."""
+    calibration: Literal["platt", "isotonic"] = "platt"
+    increasing: tuple[str, ...] = ()
+    """Features that never lower the score as they grow, all else alike."""
+    decreasing: tuple[str, ...] = ()
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     booster: lightgbm.Booster
     signature: Signature
     calibration: Calibration
+    calibration_rewards: int
+    """Rewarded rows that it was fitted on."""
     parameters: dict[str, Any]
     losses: dict[str, list[float]]
     """Part -> log loss by tree."""
@@ -59,22 +68,39 @@ def fit(
     varying = np.flatnonzero(_varies(train.matrix))
     if not len(varying):
         raise TrainingError(f"no feature differs between the {len(train.rewarded)} training rows")
+    constraints = constrain(signature, options)
     signature = Signature(tuple(signature.features[at] for at in varying.tolist()))
     parameters = _parameters(options, len(train.rewarded))
+    if constraints:
+        parameters["monotone_constraints"] = [constraints.get(name, 0) for name in signature.names]
+    learning, weight = train.matrix[:, varying], np.where(train.rewarded, 1.0, 1.0 / share)
+    base = positions.log_odds(train.rewarded, weight)
+    terms = positions.estimate(learning, train.rewarded, weight, train.place, parameters, signature.categorical)
     table = lightgbm.Dataset(
-        train.matrix[:, varying],
+        learning,
         train.rewarded.astype(np.float32),
-        weight=np.where(train.rewarded, 1.0, 1.0 / share),
+        weight=weight,
+        init_score=None if train.place is None else base + terms.of(train.place),
         feature_name=signature.names,
         categorical_feature=signature.categorical,
         params=parameters,
     )
     judging = validation.matrix[:, varying]
-    booster, losses = _grow(table, judging, validation.rewarded, parameters, options, progress)
+    judge = table.create_valid(
+        judging,
+        validation.rewarded.astype(np.float32),
+        init_score=None if validation.place is None else base + terms.of(validation.place),
+    )
+    booster, losses = _grow(table, judge, parameters, options, progress)
+    if train.place is not None:
+        booster = positions.lift(booster, base)
+    if options.objective == "ranking":
+        booster = ranking.refine(booster, train, validation, varying, signature, parameters, options.patience)
     return Fitted(
         booster=booster,
         signature=signature,
-        calibration=calibration.fit(score(booster, judging), validation.rewarded),
+        calibration=calibration.METHODS[options.calibration](score(booster, judging), validation.rewarded),
+        calibration_rewards=int(validation.rewarded.sum()),
         parameters=parameters | {"trees": booster.num_trees(), "negatives": share, "rows": len(train.rewarded)},
         losses=losses,
     )
@@ -82,8 +108,7 @@ def fit(
 
 def _grow(
     table: lightgbm.Dataset,
-    judging: Matrix,
-    rewarded: Flags,
+    judge: lightgbm.Dataset,
     parameters: dict[str, Any],
     options: Options,
     progress: Callable[[int], None],
@@ -94,7 +119,7 @@ def _grow(
         parameters,
         table,
         num_boost_round=options.trees,
-        valid_sets=[table, table.create_valid(judging, rewarded.astype(np.float32))],
+        valid_sets=[table, judge],
         valid_names=["train", "validation"],
         callbacks=[
             lightgbm.early_stopping(options.patience, verbose=False),
@@ -105,6 +130,19 @@ def _grow(
     # As text and back: the very trees that the service will load, cut at the best iteration.
     best = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
     return best, {part: values["binary_logloss"] for part, values in recorded.items()}
+
+
+def constrain(signature: Signature, options: Options) -> dict[str, int]:
+    """1 or -1 of each feature that only raises or only lowers the score. Raises TrainingError for a name that is no
+    number among the features.
+    """
+    signs = {**dict.fromkeys(options.increasing, 1), **dict.fromkeys(options.decreasing, -1)}
+    numbers = {feature.name for feature in signature.features if feature.kind == "number"}
+    if unknown := sorted(signs.keys() - numbers):
+        raise TrainingError(f"no feature that could only raise or lower the score: {', '.join(unknown)}")
+    if both := sorted({*options.increasing} & {*options.decreasing}):
+        raise TrainingError(f"a score cannot both rise and fall with {', '.join(both)}")
+    return signs
 
 
 def score(booster: lightgbm.Booster, matrix: Matrix) -> Floats:

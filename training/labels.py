@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import numpy as np
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Flags = NDArray[np.bool_]
+    Packed = tuple[list[float], list[int]]
 
 Kind = Literal["bootstrap", "logged"]
-ORDERED, VIEWED, CLICK = "Order Completed", "Product Viewed", "click"
+ORDERED, VIEWED = "Order Completed", "Product Viewed"
+CLICK: Final = "click"
+CONVERSION: Final = "conversion"
+REVENUE: Final = "revenue"
 MICROSECOND = 1
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -63,6 +67,13 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
     rewarded: Flags
     popularity: Floats
     """(r,) what chose the candidates: events in the window, as a share of all; NaN where a policy chose them."""
+    position: Ints | None = None
+    """(r,) the place on the page at which it stood, from 1; None where nothing was shown."""
+    amount: Floats | None = None
+    """(r,) what it brought, where the reward is a sum."""
+    states: dict[int, Packed] | None = None
+    """Query -> (numbers, ids) of the customer's row as the decision logged it, without one that was unknown. None:
+    rows are joined from the historical store."""
 
     def __len__(self) -> int:
         return len(self.now)
@@ -84,9 +95,12 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
             referrer=[self.referrer[at] for at in chosen],
             placement=[self.placement[at] for at in chosen],
             inline={int(places[at]): events for at, events in self.inline.items() if keep[at]},
+            states=self.states and {int(places[at]): state for at, state in self.states.items() if keep[at]},
             **{name: getattr(self, name)[keep] for name in ("now", "customer_at", "candidate_at", "hour", "weekday")},
             owner=places[self.owner[rows]],
             **{name: getattr(self, name)[rows] for name in ("candidate", "rewarded", "popularity")},
+            position=None if self.position is None else self.position[rows],
+            amount=None if self.amount is None else self.amount[rows],
         )
 
 

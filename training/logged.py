@@ -1,7 +1,7 @@
-"""Labels from what was shown: exposures of logged decisions, rewarded by a click on that candidate in that place.
+"""Labels from what was shown: exposures of logged decisions, rewarded as `attribution` credits them.
 
 The customer is joined at the row that the decision read, candidates at its snapshot, and inline events are applied.
-Decisions that nobody saw teach nothing, nor does a click without an exposure: both are counted and left out.
+Decisions that nobody saw teach nothing, nor does a reward without an exposure, nor a window that is still open.
 """
 
 from __future__ import annotations
@@ -10,112 +10,113 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import pyarrow.compute as pc
 
 from features import archive
-from features.events.occurrences import identifier
-from features.events.schema import Decision, Track, decode
+from features.aggregates.rows import LAYOUTS
+from features.events.schema import Decision, decode
+from features.lifetimes import is_expired
 from models.matrix import device_of, zone_of
 from models.referrers import referrer_of
-from training.labels import CLICK, Queries, TrainingError, moments, read_zone
+from training.attribution import Target, Window, attribute
+from training.labels import CLICK, REVENUE, Queries, TrainingError, moments, read_zone
+from training.rewards import EXPOSURE_EVENT, payloads, read_behaviour, read_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    import pyarrow as pa
-
+    from features.events.schema import StateRead
     from features.home import Home
-
-EXPOSURE_EVENT, CLICK_EVENT = "Promotion Viewed", "Promotion Clicked"
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """Exposures by decision and placement: candidate -> clicked."""
-
-    slots: dict[str, dict[str, dict[str, bool]]]
-    unseen_clicks: int
+    from training.attribution import Attributed
+    from training.labels import Packed
 
 
-def label(home: Home) -> Queries:
-    """One query for each placement of a decision of which something was seen. Raises TrainingError without any."""
-    shown = read_shown(home)
-    queries = _Collector(read_zone(home))
-    for decision in _decisions(home):
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """Exposures by decision and placement: candidate -> (rewarded, what it brought); open windows are left out."""
+
+    slots: dict[str, dict[str, dict[str, tuple[bool, float]]]]
+    attributed: Attributed
+    waiting: int
+    """Exposures whose window has not closed yet."""
+
+
+def label(home: Home, reward: Target = CLICK, with_states: bool = False) -> Queries:
+    """One query for each placement of a decision of which something was seen. Raises TrainingError without any.
+
+    `with_states`: the customers' rows are those that the decisions logged.
+    """
+    shown = read_shown(home, reward)
+    collector = Collector(read_zone(home), reward, with_states)
+    for decision in read_decisions(home):
         for slot in decision.placements:
-            seen = shown.slots.get(_id(decision), {}).get(slot.id, {})
-            if served := [(item.id, seen[item.id]) for item in slot.items if item.id in seen]:
-                queries.add(decision, slot.id, served)
-    if not queries.owner:
+            seen = shown.slots.get(id_of(decision), {}).get(slot.id, {})
+            if served := [(item.id, item.rank, *seen[item.id]) for item in slot.items if item.id in seen]:
+                collector.add(decision, slot.id, served)
+    if not collector.owner and shown.waiting:
+        raise TrainingError(
+            f"all {shown.waiting:,} exposures may still be rewarded: their windows close later (attribution of the "
+            "catalog's placements); train then, or for another --reward"
+        )
+    if not collector.owner:
         raise TrainingError(
             f"no exposures to learn from: no {EXPOSURE_EVENT!r} event names a logged decision and what it showed "
             "(properties decision_id, promotion_id, placement); train with --labels bootstrap until there are some"
         )
-    return queries.finish()
+    return collector.finish()
 
 
-def read_shown(home: Home) -> Shown:
-    """Each exposure once, in whatever order exposures and clicks arrived, and however often."""
-    slots: dict[str, dict[str, dict[str, bool]]] = {}
-    for decision, placement, candidate in _signals(home, EXPOSURE_EVENT):
-        slots.setdefault(decision, {}).setdefault(placement, {})[candidate] = False
-    unseen = set()
-    for decision, placement, candidate in _signals(home, CLICK_EVENT):
-        seen = slots.get(decision, {}).get(placement, {})
-        if candidate in seen:
-            seen[candidate] = True
-        else:
-            unseen.add((decision, placement, candidate))
-    return Shown(slots, len(unseen))
+def read_shown(home: Home, reward: Target = CLICK) -> Shown:
+    """Each exposure once with its reward, in whatever order events arrived, and however often."""
+    behaviour, windows = read_behaviour(home), read_windows(home)
+    credited = attribute(behaviour.exposures, behaviour.clicks, behaviour.orders, behaviour.refunds, windows)
+    slots: dict[str, dict[str, dict[str, tuple[bool, float]]]] = {}
+    waiting = 0
+    for key, credit in credited.credits.items():
+        decision, placement, candidate = key
+        if credited.is_open(key, reward, windows.get(placement, Window()), behaviour.until):
+            waiting += 1
+            continue
+        rewarded = credit.clicked is not None if reward == CLICK else credit.orders > 0
+        amount = credit.revenue if reward == REVENUE else float(rewarded)
+        slots.setdefault(decision, {}).setdefault(placement, {})[candidate] = (rewarded, amount)
+    return Shown(slots=slots, attributed=credited, waiting=waiting)
 
 
-def _signals(home: Home, event: str) -> Iterator[tuple[str, str, str]]:
-    """(decision, placement, candidate) of each event of the name that has all three."""
-    table = archive.read(home.archive, ["event", "payload"], types=["track"])
-    for payload in _payloads(table.filter(pc.equal(table["event"], event))):
-        track = decode(payload)
-        if isinstance(track, Track):
-            properties = track.properties
-            signal = tuple(identifier(properties.get(name)) for name in ("decision_id", "placement", "promotion_id"))
-            if all(signal):
-                yield signal  # type: ignore[misc]  # three names make three texts
-
-
-def _decisions(home: Home) -> Iterator[Decision]:
-    """Every logged decision once: the first record of an id."""
+def read_decisions(home: Home, since: int | None = None) -> Iterator[Decision]:
+    """Every logged decision once (the first record of an id) that arrived from `since` on; none of a robot."""
     known: set[str] = set()
-    for payload in _payloads(archive.read(home.archive, ["payload"], types=["decision"])):
+    for payload in payloads(archive.read(home.archive, ["payload"], types=["decision"], since=since)):
         decision = decode(payload)
-        if isinstance(decision, Decision) and _id(decision) not in known:
-            known.add(_id(decision))
+        if isinstance(decision, Decision) and not decision.bot and id_of(decision) not in known:
+            known.add(id_of(decision))
             yield decision
 
 
-def _payloads(table: pa.Table) -> Iterator[bytes]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        yield from batch.column("payload").to_pylist()
-
-
-def _id(decision: Decision) -> str:
+def id_of(decision: Decision) -> str:
     return decision.decision_id or decision.message_id
 
 
-class _Collector:
+class Collector:
     """Queries as they are found."""
 
-    def __init__(self, zone: tzinfo) -> None:
-        self._zone = zone
+    def __init__(self, zone: tzinfo, reward: str = CLICK, with_states: bool = False) -> None:
+        self._zone, self._reward, self._with_states = zone, reward, with_states
         self._decisions: list[tuple[Decision, str]] = []
         self._names: dict[str, int] = {}
         self.owner: list[int] = []
         self._candidate: list[int] = []
+        self._position: list[int] = []
         self._rewarded: list[bool] = []
+        self._amount: list[float] = []
 
-    def add(self, decision: Decision, placement: str, served: list[tuple[str, bool]]) -> None:
-        for candidate, clicked in served:
+    def add(self, decision: Decision, placement: str, served: list[tuple[str, int, bool, float]]) -> None:
+        """`served`: candidate, position, whether it was rewarded and what it brought."""
+        for candidate, position, rewarded, amount in served:
             self.owner.append(len(self._decisions))
             self._candidate.append(self._names.setdefault(candidate, len(self._names)))
-            self._rewarded.append(clicked)
+            self._position.append(position)
+            self._rewarded.append(rewarded)
+            self._amount.append(amount)
         self._decisions.append((decision, placement))
 
     def finish(self) -> Queries:
@@ -124,7 +125,7 @@ class _Collector:
         hour, weekday = moments(now, [zone_of(decision.context, self._zone) for decision in decisions])
         return Queries(
             kind="logged",
-            reward=CLICK,
+            reward=self._reward,
             customers=[decision.customer for decision in decisions],
             now=now,
             customer_at=np.array([0 if it.state is None else it.state.applied for it in decisions], np.int64),
@@ -140,4 +141,24 @@ class _Collector:
             candidate=np.array(self._candidate, np.int64),
             rewarded=np.array(self._rewarded, np.bool_),
             popularity=np.full(len(self.owner), np.nan),
+            position=np.array(self._position, np.int64),
+            amount=np.array(self._amount, np.float64) if self._reward == REVENUE else None,
+            states=self._states(decisions) if self._with_states else None,
         )
+
+    def _states(self, decisions: list[Decision]) -> dict[int, Packed]:
+        return {
+            at: _open(decision.state)
+            for at, decision in enumerate(decisions)
+            if decision.state is not None and not is_expired("customer", decision.state.applied, decision.time)
+        }
+
+
+def _open(state: StateRead) -> Packed:
+    """The logged lists. Raises TrainingError for one of other declarations than this program's."""
+    if state.layout != LAYOUTS["customer"].version:
+        raise TrainingError(
+            f"states were logged under other features (layout {state.layout}; now {LAYOUTS['customer'].version}): "
+            "join them from the historical store instead"
+        )
+    return np.frombuffer(state.numbers, np.float64).tolist(), np.frombuffer(state.ids, np.int64).tolist()

@@ -11,6 +11,7 @@ import pyarrow.dataset as pads
 from features.aggregates.declared import VIEWS
 from models.matrix import encoder
 from models.signature import Feature, Signature, fillable
+from training.positions import number_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.home import Home
+    from models.bundle import Bundle
     from training.dataset import Source
-    from training.labels import Flags, Floats, Queries
+    from training.labels import Flags, Floats, Ints, Queries
 
     Matrix = NDArray[np.float32]
 
@@ -32,7 +34,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     matrix: Matrix
     rewarded: Flags
+    owner: Ints
+    """The query of each row, ascending."""
     extra: dict[str, Floats]
+    place: Ints | None = None
+    """(r,) a number for each placement and position; None where nothing was shown."""
+    beside: Floats | None = None
+    """Raw scores by a model that was asked too."""
 
 
 def describe(home: Home, queries: Queries) -> Signature:
@@ -86,12 +94,17 @@ def gather(
     keep: Flags | None = None,
     extra: tuple[str, ...] = (),
     progress: Callable[[int], None] = lambda _rows: None,
+    beside: Bundle | None = None,
 ) -> Part:
-    """The rows of `queries` (those where `keep` holds) as one matrix; `progress` is told rows done."""
+    """The rows of `queries` (those where `keep` holds) as one matrix; `progress` is told rows done.
+
+    `beside` scores them from its own features, which may be others than the signature's.
+    """
     kept = np.ones(len(queries.owner), np.bool_) if keep is None else keep
     size = int(kept.sum())
     matrix = np.empty((size, len(signature.features)), np.float32)
     columns = {name: np.empty(size) for name in extra}
+    scores = None if beside is None else np.empty(size)
     encode = encoder(signature).encode
     at = 0
     for chunk in source.read(queries):
@@ -102,6 +115,18 @@ def gather(
             matrix[at:behind] = encode(features)
             for name, column in columns.items():
                 column[at:behind] = features[name]
+            if beside is not None and scores is not None:
+                scores[at:behind] = beside.score(beside.encoder.encode(features))
         at = behind
         progress(chunk.rows.stop - chunk.rows.start)
-    return Part(matrix=matrix, rewarded=queries.rewarded[kept], extra=columns)
+    place = None
+    if queries.position is not None:
+        place = number_places(queries.placement, queries.owner, queries.position)[kept]
+    return Part(
+        matrix=matrix,
+        rewarded=queries.rewarded[kept],
+        owner=queries.owner[kept],
+        extra=columns,
+        place=place,
+        beside=scores,
+    )

@@ -1,4 +1,4 @@
-"""The run's figures, as artifacts: reliability, importances, gain by share shown, metrics beside the baselines."""
+"""Figures of a model, one function each: drawn here, stored by whoever asks. Nothing is shown on a screen."""
 
 from __future__ import annotations
 
@@ -11,25 +11,39 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
+from training.comparison import AUC, ECE, LOSS, NDCG, RATIO
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from training.comparison import Comparison
+    import lightgbm
+
+    from models.uplift import Qini
+    from training.comparison import Comparison, Slice
+    from training.evaluation import Lift, Reliability
     from training.fit import Fitted
-    from training.labels import Flags, Floats
+    from training.intervals import Interval
+    from training.labels import Floats
+    from training.parts import Matrix
 
 INK, ACCENT, MUTED = "#222222", "#1f6feb", "#9aa4b2"
 FEATURES_SHOWN = 25
+ROWS_EXPLAINED = 1_000
+"""SHAP values cost milliseconds a row."""
+SLICED = (NDCG, AUC, LOSS, RATIO)
 
 
-def draw(folder: Path, fitted: Fitted, comparison: Comparison, score: Floats, rewarded: Flags) -> list[Path]:
-    """Write the figures as PNG files."""
+def draw(folder: Path, fitted: Fitted, compared: Comparison) -> list[Path]:
+    """Write the figures of a training, but the SHAP summary, as PNG files."""
+    judged = [*compared.baselines, compared.model]
     figures = {
-        "reliability": _reliability(comparison),
-        "importances": _importances(fitted),
-        "lift": _lift(score, rewarded),
-        "metrics": _metrics(comparison),
-        "losses": _losses(fitted),
+        "reliability": calibration({it.name: it.reliability for it in judged if it.reliability}, compared.model.name),
+        "importances": importances(fitted.booster),
+        "lift": lift({it.name: it.lift for it in judged if it.lift}, compared.model.name),
+        "metrics": comparison({it.name: it.metrics for it in judged}, compared.model.name),
+        "losses": losses(fitted.losses, fitted.booster.num_trees()),
+        "slices": slices(compared.slices),
     }
     paths = []
     for name, figure in figures.items():
@@ -39,16 +53,14 @@ def draw(folder: Path, fitted: Fitted, comparison: Comparison, score: Floats, re
     return paths
 
 
-def _reliability(comparison: Comparison) -> Figure:
+def calibration(methods: Mapping[str, Reliability], ours: str = "model") -> Figure:
+    """Mean predicted against mean actual of rows in bins of equal size, method by method; `ours` stands out."""
     figure = Figure(figsize=(5.5, 5.5))
     axes = figure.subplots()
-    for judged in [*comparison.baselines, comparison.model]:
-        if (bins := judged.reliability) is not None:
-            mine = judged is comparison.model
-            axes.plot(
-                bins.predicted, bins.actual, "o-", ms=4, label=judged.name, color=ACCENT if mine else None,
-                alpha=1.0 if mine else 0.5, lw=2 if mine else 1,
-            )  # fmt: skip
+    for name, bins in methods.items():
+        mine = name == ours
+        style = {"color": ACCENT, "lw": 2, "zorder": 3} if mine else {"alpha": 0.5, "lw": 1}
+        axes.plot(bins.predicted, bins.actual, "o-", ms=4, label=name, **style)
     top = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([0, top], [0, top], color=MUTED, lw=1, ls="--")
     axes.set(xlabel="predicted probability", ylabel="share rewarded", title="Reliability on the test part")
@@ -56,55 +68,121 @@ def _reliability(comparison: Comparison) -> Figure:
     return figure
 
 
-def _importances(fitted: Fitted) -> Figure:
-    gain = np.asarray(fitted.booster.feature_importance("gain"))
+def lift(methods: Mapping[str, Lift], ours: str = "model") -> Figure:
+    """The share of all rewards found, and how many times the mean rate that is, by the share of rows, best first."""
+    figure = Figure(figsize=(10, 4.5))
+    for axes, attribute, label in zip(
+        figure.subplots(1, 2),
+        ("found", "lift"),
+        ("share of the rewards in them", "rate over the mean rate"),
+        strict=True,
+    ):
+        for name, curve in methods.items():
+            mine = name == ours
+            color, alpha = (ACCENT if mine else None), (1.0 if mine else 0.6)
+            axes.plot(curve.share, getattr(curve, attribute), color=color, alpha=alpha, lw=1 + mine, label=name)
+        axes.plot([0, 1], [0, 1] if attribute == "found" else [1, 1], color=MUTED, ls="--", lw=1, label="at random")
+        axes.set(xlabel="share of rows, best first", ylabel=label)
+    axes.legend(frameon=False, fontsize=8)
+    figure.suptitle("Lift")
+    return figure
+
+
+def importances(booster: lightgbm.Booster) -> Figure:
+    """Each feature's share of the gain of all splits."""
+    gain = np.asarray(booster.feature_importance("gain"))
     share = gain / max(float(gain.sum()), 1e-12)
     order = np.argsort(share)[-FEATURES_SHOWN:]
+    names = booster.feature_name()
     figure = Figure(figsize=(8, 0.28 * len(order) + 1))
     axes = figure.subplots()
-    axes.barh([fitted.signature.names[at] for at in order], share[order], color=ACCENT)
+    axes.barh([names[at] for at in order], share[order], color=ACCENT)
     axes.tick_params(labelsize=7)
     axes.set(xlabel="share of the gain of all splits", title="Feature importances")
     return figure
 
 
-def _lift(score: Floats, rewarded: Flags) -> Figure:
-    order = np.argsort(-score, kind="stable")
-    found = np.cumsum(rewarded[order]) / max(int(rewarded.sum()), 1)
-    shown = (np.arange(len(order)) + 1) / len(order)
-    at = np.unique(np.linspace(0, len(order) - 1, 400).astype(np.int64))
-    figure = Figure(figsize=(5.5, 5.0))
+def shap_summary(booster: lightgbm.Booster, matrix: Matrix | Floats, seed: int = 0) -> Figure:
+    """SHAP values (Lundberg, Lee 2017; of trees, as LightGBM computes them) of at most ROWS_EXPLAINED rows of `matrix`
+    (rows, features): a dot for each row and feature, coloured from the feature's lowest value to its highest."""
+    generator = np.random.default_rng(seed)
+    rows = np.sort(generator.choice(len(matrix), min(len(matrix), ROWS_EXPLAINED), replace=False))
+    chosen = np.asarray(matrix, np.float64)[rows]
+    values = np.asarray(booster.predict(chosen, pred_contrib=True))[:, :-1]
+    order = np.argsort(np.abs(values).mean(axis=0))[-FEATURES_SHOWN:]
+    names = booster.feature_name()
+    figure = Figure(figsize=(8, 0.3 * len(order) + 1))
     axes = figure.subplots()
-    axes.plot(shown[at], found[at], color=ACCENT, lw=2, label="model")
-    axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1, label="at random")
-    axes.set(xlabel="share of rows, best first", ylabel="share of the rewards in them", title="Cumulative gain")
-    axes.legend(frameon=False)
+    for height, at in enumerate(order.tolist()):
+        column = chosen[:, at]
+        known = np.isfinite(column)
+        level = np.full(len(column), np.nan)
+        level[known] = np.argsort(np.argsort(column[known])) / max(int(known.sum()) - 1, 1)
+        scatter = height + generator.uniform(-0.3, 0.3, len(column))
+        axes.scatter(values[~known, at], scatter[~known], s=3, color=MUTED, linewidths=0)
+        axes.scatter(
+            values[known, at], scatter[known], c=level[known], s=3, cmap="coolwarm", vmin=0, vmax=1, linewidths=0
+        )
+    axes.axvline(0, color=MUTED, lw=1)
+    axes.set_yticks(range(len(order)), [names[at] for at in order.tolist()], fontsize=7)
+    axes.set(xlabel="SHAP value, log-odds (blue: low value of the feature, red: high, grey: missing)", title="SHAP")
     return figure
 
 
-def _metrics(comparison: Comparison) -> Figure:
-    names = list(comparison.model.metrics)
-    figure = Figure(figsize=(3.2 * len(names), 3.2))
+def slices(found: list[Slice]) -> Figure:
+    """The model's metrics slice by slice, with their intervals."""
+    names = [name for name in SLICED if any(name in each.metrics for each in found)]
+    figure = Figure(figsize=(3.4 * len(names), 0.3 * len(found) + 1.2))
+    labels = [f"{f'{it.attribute} = {it.value}' if it.value else it.attribute} ({it.queries:,})" for it in found]
+    for at, (axes, name) in enumerate(zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True)):
+        for height, each in enumerate(reversed(found)):
+            if (interval := each.metrics.get(name)) is not None:
+                axes.plot([interval.low, interval.high], [height, height], color=MUTED, lw=2)
+                axes.plot(interval.value, height, "o", color=ACCENT, ms=4)
+        axes.set_yticks(range(len(found)), labels[::-1] if at == 0 else [""] * len(found), fontsize=7)
+        axes.set_title(name, fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def comparison(methods: Mapping[str, Mapping[str, Interval]], ours: str = "model") -> Figure:
+    """Every metric of some methods, or of some versions, side by side with its interval; `ours` stands out."""
+    names = list(dict.fromkeys(name for metrics in methods.values() for name in metrics))
+    figure = Figure(figsize=(3.2 * len(names), max(3.2, 0.3 * len(methods) + 1)))
     for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        methods = [each for each in [*comparison.baselines, comparison.model] if metric in each.metrics]
-        for place, judged in enumerate(methods):
-            interval = judged.metrics[metric]
-            color = ACCENT if judged is comparison.model else MUTED
-            axes.barh(place, interval.value, color=color)
-            if np.isfinite(interval.low):
-                axes.plot([interval.low, interval.high], [place, place], color=INK, lw=1.5)
-        axes.set_yticks(range(len(methods)), [judged.name for judged in methods], fontsize=7)
+        present = [name for name, metrics in methods.items() if metric in metrics]
+        for height, name in enumerate(present):
+            interval = methods[name][metric]
+            axes.barh(height, interval.value, color=ACCENT if name == ours else MUTED)
+            if metric != ECE and np.isfinite(interval.low):
+                axes.plot([interval.low, interval.high], [height, height], color=INK, lw=1.5)
+        axes.set_yticks(range(len(present)), present, fontsize=7)
         axes.set_title(metric, fontsize=9)
     figure.tight_layout()
     return figure
 
 
-def _losses(fitted: Fitted) -> Figure:
+def qini(curves: Mapping[str, Qini]) -> Figure:
+    """What treating the best share of all gains, by some scores, beside treating as many at random."""
+    figure = Figure(figsize=(6, 4.5))
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        label = f"{name}: {curve.area * 1e3:.1f} ({curve.area_low * 1e3:.1f} to {curve.area_high * 1e3:.1f})"
+        (line,) = axes.plot(curve.share, curve.gain, lw=2, label=label)
+        axes.fill_between(curve.share, curve.low, curve.high, color=line.get_color(), alpha=0.12, lw=0)
+        axes.plot([0, 1], [0, curve.gain[-1]], color=MUTED, ls="--", lw=1)
+    axes.set(xlabel="share treated, best first", ylabel="outcomes added, per head of all", title="Qini")
+    axes.legend(frameon=False, fontsize=8, title="area over chance, per 1,000", title_fontsize=8)
+    return figure
+
+
+def losses(parts: Mapping[str, list[float]], trees: int) -> Figure:
+    """The loss of each part by the number of trees, and how many were kept."""
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
-    for part, values in fitted.losses.items():
+    for part, values in parts.items():
         axes.plot(np.arange(len(values)) + 1, values, label=part)
-    axes.axvline(fitted.booster.num_trees(), color=MUTED, ls="--", lw=1)
+    axes.axvline(trees, color=MUTED, ls="--", lw=1)
     axes.set(xlabel="trees", ylabel="log loss", title="Training")
     axes.legend(frameon=False)
     return figure

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from training.comparison import AUC, ECE, HIGHER, HIT, LOSS, NDCG, RATIO, RECIPROCAL
+from training.gates import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from training.comparison import Comparison
+    from training.gates import Verdict
     from training.intervals import Interval
-    from training.pipeline import Advance, Report
+    from training.options import Advance
+    from training.pipeline import Report
 
 COLUMNS = (NDCG, HIT, RECIPROCAL, AUC, LOSS, ECE, RATIO)
 COMPARED = (NDCG, AUC, LOSS)
+MARKS = {True: ("holds", "green"), False: ("fails", "red"), None: ("-", "dim")}
 
 
 class Terminal:
@@ -77,15 +81,40 @@ def show(console: Console, report: Report) -> None:
     described = registered.description
     uri = report.tracking_uri
     meaning = "P(click given shown)" if described.labels == "logged" else f"P(in the next {described.reward!r})"
+    console.print(tabulate_gates(report.verdicts))
+    state = f"alias {registered.alias}" if registered.is_moved else "no alias"
     lines = (
-        ("model", f"{described.name} {described.version}, alias {registered.alias}: {registered.bundle}"),
+        ("model", f"{described.name} {described.version}, {state}: {registered.bundle}"),
         ("meaning", f"propensity is {meaning}, learnt from {described.window[0]} to {described.window[1]}"),
         ("run", f"{uri} (experiment {registered.experiment_id}, run {registered.run_id})"),
         ("look", f"mlflow ui --backend-store-uri {uri}"),
         ("took", f"{report.seconds:.0f} s"),
     )
-    for name, text in lines:
+    for name, text in (*lines, *_next(report)):
         console.print(f"[bold]{name:<8}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _next(report: Report) -> list[tuple[str, str]]:
+    """What is left to be done by hand."""
+    registered = report.registered
+    if registered.is_moved:
+        return []
+    name, number = registered.description.name, registered.description.version
+    if report.is_refused:
+        return [("refused", f"{registered.alias} stays as it was: {refusal(report.verdicts)}")]
+    command = f"kairos models promote {number} --name {name}"
+    return [("next", f"{registered.alias} stays as it was; {command}, or train with --promote")]
+
+
+def tabulate_gates(verdicts: list[Verdict]) -> Table:
+    """What each gate measured and asked for: green where it holds, red where not, grey where it was not measured."""
+    table = Table(title="Gates", title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for column in ("", "", "measured", "asked for"):
+        table.add_column(column, overflow="fold")
+    for verdict in verdicts:
+        word, style = MARKS[verdict.holds]
+        table.add_row(escape(verdict.gate), word, escape(verdict.figure), escape(verdict.bound), style=style)
+    return table
 
 
 def tabulate(comparison: Comparison) -> Table:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import tempfile
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +16,20 @@ import pandas as pd
 
 from models import registry
 from models.bundle import Description
-from training.plots import draw
+from training import faults, gates, plots
 
 if TYPE_CHECKING:
     from features.settings import Settings
     from training.comparison import Comparison
     from training.fit import Fitted
-    from training.labels import Floats, Queries
-    from training.parts import Matrix
+    from training.judgement import Judgement
+    from training.labels import Queries
     from training.split import Window
 
 EXPERIMENT = "kairos"
 EXAMPLE_ROWS = 5
+PACKAGES = ("kairos", "lightgbm", "numpy", "pandas", "feast", "mlflow", "duckdb", "pyarrow")
+"""Whose versions a run is told."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,87 +39,140 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Of the test."""
     window: Window
     fitted: Fitted
-    comparison: Comparison
-    score: Floats
-    """Of the test's rows."""
-    example: Matrix
+    judged: Judgement
     data_digest: str
     parameters: dict[str, Any]
+    seed: int
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
     description: Description
     alias: str
+    is_moved: bool
+    """Whether the alias names the version now."""
     run_id: str
     experiment_id: str
     bundle: Path
 
 
-def record(settings: Settings, name: str, alias: str, outcome: Outcome) -> Registered:
-    """Log the run, register the model, move the alias. A run that fails is marked so, and moves nothing."""
-    client = registry.connect(settings)
-    import mlflow
+def record(
+    settings: Settings, description: Description, outcome: Outcome, alias: str, is_moved: bool, reason: str = ""
+) -> Registered:
+    """Log the run, register the model and, where `is_moved`, move the alias.
 
-    experiment = registry.open_experiment(client, settings, EXPERIMENT)
-    with mlflow.start_run(experiment_id=experiment, run_name=name) as run:
-        description = describe(name, run.info.run_id, outcome)
-        tags = _tags(outcome)
-        mlflow.set_tags(tags)
-        mlflow.log_params(outcome.parameters | outcome.fitted.parameters)
-        mlflow.log_metrics(description.metrics)
-        _log_baselines(outcome)
-        with tempfile.TemporaryDirectory() as folder:
-            for path in draw(Path(folder), outcome.fitted, outcome.comparison, outcome.score, outcome.queries.rewarded):
-                mlflow.log_artifact(str(path), "plots")
-        mlflow.log_text(msgspec.json.format(msgspec.json.encode(description)).decode(), "bundle.json")
-        columns = outcome.fitted.signature.names
-        example = pd.DataFrame(outcome.example.astype(np.float64), columns=columns)
-        uri = registry.log_model(outcome.fitted.booster, description, example)
-        described = registry.promote(
-            client, settings.home.bundles, alias, description, outcome.fitted.booster, uri, tags
-        )
+    All or nothing: a run that fails is marked so and moves nothing. Raises RegistryError for a full disk or an MLflow
+    that went away.
+    """
+    with faults.told(settings):
+        client = registry.connect(settings)
+        import mlflow
+
+        experiment = registry.open_experiment(client, settings, EXPERIMENT)
+        with mlflow.start_run(experiment_id=experiment, run_name=description.name) as run:
+            tags = _tags(outcome)
+            mlflow.set_tags(tags)
+            described = msgspec.structs.replace(description, run_id=run.info.run_id)
+            _log(described, outcome)
+            columns = outcome.fitted.signature.names
+            example = pd.DataFrame(outcome.judged.matrix[:EXAMPLE_ROWS].astype(np.float64), columns=columns)
+            uri = registry.log_model(outcome.fitted.booster, described, example)
+            bundles, booster = settings.home.bundles, outcome.fitted.booster
+            described = registry.register(client, bundles, described, booster, uri, tags)
+            if is_moved:
+                try:
+                    registry.point(client, bundles, described.name, alias, described.version, reason=reason)
+                except BaseException:
+                    registry.withdraw(client, bundles, described.name, described.version)
+                    raise
     return Registered(
         description=described,
         alias=alias,
-        run_id=run.info.run_id,
+        is_moved=is_moved,
+        run_id=described.run_id,
         experiment_id=experiment,
-        bundle=settings.home.bundles / name / described.version,
+        bundle=settings.home.bundles / described.name / described.version,
     )
 
 
-def describe(name: str, run_id: str, outcome: Outcome) -> Description:
-    """The bundle's description, its version still to come."""
-    metrics = {_slug(key): interval.value for key, interval in outcome.comparison.model.metrics.items()}
+def _log(description: Description, outcome: Outcome) -> None:
+    """Parameters, metrics, figures and files of the active run."""
+    import mlflow
+
+    mlflow.log_params(outcome.parameters | outcome.fitted.parameters)
+    mlflow.log_metrics(description.metrics)
+    _log_comparison(outcome.judged.comparison)
+    booster = outcome.fitted.booster
+    with tempfile.TemporaryDirectory() as folder:
+        for path in plots.draw(Path(folder), outcome.fitted, outcome.judged.comparison):
+            mlflow.log_artifact(str(path), "plots")
+        path = Path(folder) / "shap.png"
+        figure = plots.shap_summary(booster, outcome.judged.matrix, outcome.seed)
+        figure.savefig(path, dpi=110, bbox_inches="tight")
+        mlflow.log_artifact(str(path), "plots")
+    importances = zip(booster.feature_importance("gain"), booster.feature_importance("split"), strict=True)
+    told = [{"gain": float(gain), "splits": int(splits)} for gain, splits in importances]
+    names = outcome.fitted.signature.names
+    mlflow.log_dict(dict(zip(names, told, strict=True)), "importances.json")
+    mlflow.log_dict(description.gates, "gates.json")
+    mlflow.log_dict(_surroundings(), "environment.json")
+    mlflow.log_text(msgspec.json.format(msgspec.json.encode(description)).decode(), "bundle.json")
+
+
+def _surroundings() -> dict[str, Any]:
+    """What the model was made with: the program, the libraries, the machine."""
+    packages = {name: version(name) for name in PACKAGES}
+    machine = {"platform": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    return {"python": platform.python_version(), **machine, "packages": packages}
+
+
+def describe(name: str, queries: Queries, window: Window, fitted: Fitted, data_digest: str) -> Description:
+    """The bundle's description; its version, metrics and gates are still to come."""
     return Description(
         name=name,
         version="",
-        reward=outcome.queries.reward,
-        labels=outcome.queries.kind,
-        signature=outcome.fitted.signature,
-        calibration=outcome.fitted.calibration,
-        run_id=run_id,
+        reward=queries.reward,
+        labels=queries.kind,
+        signature=fitted.signature,
+        calibration=fitted.calibration,
         trained=datetime.now(UTC).isoformat(timespec="seconds"),
-        window=outcome.window.days,
-        data_digest=outcome.data_digest,
-        metrics={key: value for key, value in metrics.items() if np.isfinite(value)},
+        window=window.days,
+        data_digest=data_digest,
+    )
+
+
+def complete(description: Description, judged: Judgement) -> Description:
+    """With the metrics and what the gates say."""
+    found = {_slug(key): interval for key, interval in judged.comparison.model.metrics.items()}
+    known = {key: interval for key, interval in found.items() if np.isfinite(interval.value)}
+    return msgspec.structs.replace(
+        description,
+        metrics={key: interval.value for key, interval in known.items()},
+        intervals={key: (it.low, it.high) for key, it in known.items() if np.isfinite(it.low)},
+        gates=gates.tell(judged.verdicts),
     )
 
 
 def _tags(outcome: Outcome) -> dict[str, str]:
     begin, end = outcome.window.days
+    verdicts = outcome.judged.verdicts
+    told = {f"gate.{it.gate.replace(' ', '_')}": f"{_word(it.holds)}: {it.figure}; {it.bound}" for it in verdicts}
     return {
         "labels": outcome.queries.kind,
         "reward": outcome.queries.reward,
         "data_digest": outcome.data_digest,
         "window_from": begin,
         "window_until": end,
-    }
+        "gates": _word(gates.holds(verdicts)),
+    } | told
 
 
-def _log_baselines(outcome: Outcome) -> None:
+def _word(holds: bool | None) -> str:
+    return {True: "holds", False: "fails", None: "not measured"}[holds]
+
+
+def _log_comparison(comparison: Comparison) -> None:
     import mlflow
 
-    comparison = outcome.comparison
     for judged in comparison.baselines:
         values = {f"baseline/{_slug(judged.name)}/{_slug(key)}": it.value for key, it in judged.metrics.items()}
         mlflow.log_metrics({key: value for key, value in values.items() if np.isfinite(value)})

@@ -188,8 +188,19 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     """As it was read; None where nothing that was asked for is bounded."""
     events: list[Track | Identify | Page | Screen | Group | Alias] = []
     """Inline events, applied to a copy of the state for this decision."""
+    unit: str = ""
+    """The id that experiments on customers hash: under which the customer was seen first; empty: unknown to the log."""
     variants: dict[str, str] = {}
+    """Experiment -> variant in force, of the experiments that concern the placements asked for. The global holdout is
+    one of them: `holdout` is `held` or `open`."""
     forced: list[str] = []
+    """Experiments whose variant the request named."""
+    chances: dict[str, float] = {}
+    """Experiment -> the probability with which its variant was given, where allocation moves the weights."""
+    unassigned: bool = False
+    """The customer's row could not be read, so that no experiment could be told: the default, not to be analysed."""
+    bot: bool = False
+    """Answered as everybody, in no experiment."""
     seed: str = ""
 
 

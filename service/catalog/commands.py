@@ -35,11 +35,13 @@ def check(
     Exit code 1 if anything is.
     """
     from features.documents import DocumentError
-    from service.catalog import reading
+    from service.catalog import kept, reading
 
-    path = path or _settings(home).home.catalog
+    where = _settings(home).home
+    path = path or where.catalog
+    aliases = kept.find_aliases(where) if where.bundles.is_dir() else None
     try:
-        found, version = reading.read(path)
+        found, version = reading.read(path, kept.known(where, aliases))
     except DocumentError as error:
         for problem in error.problems:
             print(problem)
@@ -69,11 +71,11 @@ def plan(
     """
     from rich.console import Console
 
-    from service.catalog import differences, plan, reading, versions
+    from service.catalog import differences, kept, plan, reading, versions
 
     settings = _settings(home)
     before, live = versions.read(settings.home)
-    after, version = reading.read(path)
+    after, version = reading.read(path, kept.known(settings.home, kept.find_aliases(settings.home)))
     changes = differences.compare(before, after)
     effects, note = _weigh(settings, after, version, hours, most) if changes else ([], "")
     Console().print(plan.render(live, version, changes, effects, note))
@@ -91,7 +93,7 @@ def publish(
 
     document, text = sources.open_document(path)
     if text is None:
-        text = _write(reading.check(document)[0], path)
+        text = _write(reading.examine(document), path)
     done = versions.publish(_settings(home).home, text, _author(author), comment, versions.ANY, str(path))
     _tell(done)
 
@@ -128,9 +130,7 @@ def rollback(
     """Put a version of the history live again. It is a new line in the history; nothing is lost."""
     from service.catalog import versions
 
-    where = _settings(home).home
-    text = versions.text_of(where, version)
-    done = versions.publish(where, text, _author(author), comment or f"back to {version}", versions.ANY)
+    done = versions.restore(_settings(home).home, version, _author(author), comment or f"back to {version}")
     _tell(done)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -11,8 +11,12 @@ import numpy as np
 from features.ids import digest
 from service.catalog.contents import Contents, compile_contents
 from service.catalog.coverage import Limit, cover
+from service.catalog.experiments import HELD, HOLDOUT, OPEN, Variant
 from service.catalog.expressions import Formula, compile_formula
 from service.catalog.windows import columns
+from service.experiments.assignment import Table, tabulate
+from service.experiments.flags.evaluation import Split, Switch, compile_flags, version_flags
+from service.experiments.variation import Varying, varying
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.catalog.limits import Group
-    from service.catalog.schema import Candidate, Catalog, Placement, Variant
+    from service.catalog.schema import Candidate, Catalog, Placement
     from service.catalog.vocabulary import Use
 
     Floats = NDArray[np.float64]
@@ -42,7 +46,7 @@ class Compiled(msgspec.Struct, frozen=True):
     """The same by the id's digest."""
     placements: dict[str, Placement]
     variants: dict[str, dict[str, Variant]]
-    """Experiment id -> variant id -> variant."""
+    """Experiment id -> variant id -> variant; the global holdout is one."""
     groups: dict[str, Group]
     group_limits: dict[int, int]
     """Digest of a group's id -> how many of it may stand on one page, where that is bounded."""
@@ -78,6 +82,15 @@ class Compiled(msgspec.Struct, frozen=True):
     limits: tuple[Limit, ...]
     """Caps, then budgets."""
     contents: tuple[Contents, ...]
+    experiments: Table
+    """The running ones."""
+    flags: dict[str, Switch | Split]
+    flags_version: str
+    """Another one whenever a flag may have another answer."""
+    varying: dict[str, Varying]
+    """Placement -> what may vary it."""
+    varied: dict[tuple[str, tuple[tuple[str, Any], ...]], Placement] = {}
+    """Placement and parameters that variants give it -> that placement, of those that were asked for before."""
 
 
 def compile_catalog(catalog: Catalog, version: str) -> Compiled:
@@ -96,7 +109,7 @@ def compile_catalog(catalog: Catalog, version: str) -> Compiled:
         place=place,
         by_digest={digest(text): at for text, at in place.items()},
         placements={placement.id: placement for placement in catalog.placements},
-        variants={experiment.id: {v.id: v for v in experiment.variants} for experiment in catalog.experiments},
+        variants=_variants(catalog),
         groups={group.id: group for group in catalog.groups},
         group_limits={digest(group.id): group.at_most for group in catalog.groups if group.at_most is not None},
         ids=_digests(candidate.id for candidate in candidates),
@@ -119,7 +132,19 @@ def compile_catalog(catalog: Catalog, version: str) -> Compiled:
         permitted={placement.id: _permitted(candidates, placement) for placement in catalog.placements},
         limits=cover(catalog),
         contents=tuple(compile_contents(candidate) for candidate in candidates),
+        experiments=tabulate(catalog),
+        flags=compile_flags(catalog),
+        flags_version=version_flags(catalog),
+        varying=varying(catalog),
+        varied={},
     )
+
+
+def _variants(catalog: Catalog) -> dict[str, dict[str, Variant]]:
+    variants = {experiment.id: {v.id: v for v in experiment.variants} for experiment in catalog.experiments}
+    if catalog.holdout is not None:
+        variants[HOLDOUT] = {name: Variant(id=name) for name in (HELD, OPEN)}
+    return variants
 
 
 def attribute(candidate: Candidate) -> float:

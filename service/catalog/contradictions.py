@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from service.catalog import contents, windows
 from service.catalog.expressions import ExpressionError, compile_formula
+from service.experiments import contradictions as experiments
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -19,17 +20,16 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[Place, str]]
 
 
-def find(catalog: Catalog) -> Found:
-    """(place, what is wrong) of everything."""
+def find(catalog: Catalog, aliases: Collection[str] | None = None) -> Found:
+    """(place, what is wrong) of everything; models' aliases are not looked for if none are given."""
     yield from _repeated(("candidates",), [candidate.id for candidate in catalog.candidates])
     yield from _repeated(("placements",), [placement.id for placement in catalog.placements])
-    yield from _repeated(("experiments",), [experiment.id for experiment in catalog.experiments])
     yield from _repeated(("groups",), [group.id for group in catalog.groups])
     yield from _repeated(("caps",), [cap.id for cap in catalog.caps])
     yield from _repeated(("budgets",), [budget.id for budget in catalog.budgets], {cap.id for cap in catalog.caps})
     yield from _of_placements(catalog)
     yield from _of_candidates(catalog)
-    yield from _of_experiments(catalog)
+    yield from experiments.find(catalog, aliases)
     for at, cap in enumerate(catalog.caps):
         yield from _of_scope(catalog, ("caps", at, "scope"), cap.scope)
     for at, budget in enumerate(catalog.budgets):
@@ -102,13 +102,6 @@ def _of_expression(place: Place, text: str, use: Use) -> Found:
         compile_formula(text, use)
     except ExpressionError as error:
         yield place, str(error)
-
-
-def _of_experiments(catalog: Catalog) -> Found:
-    placements = {placement.id for placement in catalog.placements}
-    for at, experiment in enumerate(catalog.experiments):
-        yield from _repeated(("experiments", at, "variants"), [variant.id for variant in experiment.variants])
-        yield from _unknown(("experiments", at, "placements"), experiment.placements or (), placements, "placement")
 
 
 def _of_scope(catalog: Catalog, place: Place, scope: Scope) -> Found:

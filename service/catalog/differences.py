@@ -18,6 +18,7 @@ LISTS = {
     "caps": "cap",
     "budgets": "budget",
     "experiments": "experiment",
+    "flags": "flag",
 }
 """Lists of entries with ids, and what an entry is called."""
 

@@ -129,8 +129,9 @@ def _try(formula: Formula, use: Use) -> None:
             ) from error
         except (RuntimeError, ValueError) as error:
             raise ExpressionError(_first_line(error)) from error
-        wanted = "true or false" if use == "rule" else "a number"
-        if isinstance(result, bool) != (use == "rule") or not isinstance(result, (bool, int, float)):
+        judges = use in ("rule", "targeting")
+        wanted = "true or false" if judges else "a number"
+        if isinstance(result, bool) != judges or not isinstance(result, (bool, int, float)):
             raise ExpressionError(f"{wanted} is expected, and this gives {type(result).__name__}")
 
 

@@ -5,37 +5,66 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pydantic
 
 from features.documents import Document, DocumentError
 from service.catalog import contradictions, sources
 from service.catalog.schema import Catalog, Defaults
+from service.experiments import editing, storing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def parse(name: str, text: str) -> tuple[Catalog, str]:
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document is checked against beside itself."""
+
+    before: Catalog | None = None
+    """The catalog that it takes the place of."""
+    now: int = 0
+    """Microseconds since the epoch: which experiments of that have begun."""
+    aliases: frozenset[str] | None = None
+    """The models that there are; None: nobody knows."""
+
+
+NOTHING = Known()
+
+
+def parse(name: str, text: str, known: Known = NOTHING) -> tuple[Catalog, str]:
     """The catalog and its version. Raises DocumentError with every problem at its place."""
-    return check(sources.parse(name, text))
+    return check(sources.parse(name, text), known)
 
 
-def read(path: Path) -> tuple[Catalog, str]:
+def read(path: Path, known: Known = NOTHING) -> tuple[Catalog, str]:
     """As `parse`, of a file or a folder of files. Raises DocumentError also if it cannot be read."""
-    return check(sources.open_document(path)[0])
+    return check(sources.open_document(path)[0], known)
 
 
-def check(document: Document) -> tuple[Catalog, str]:
-    """The catalog that a document says, and its version. Raises DocumentError."""
-    catalog = document.validate(Catalog, _with_defaults(document.content))
-    problems = [document.problem(place, message) for place, message in contradictions.find(catalog)]
-    if problems:
-        raise DocumentError(document.name, problems)
+def check(document: Document, known: Known = NOTHING) -> tuple[Catalog, str]:
+    """The catalog that a document says, with the buckets of its experiments, and its version. Raises DocumentError."""
+    catalog = storing.store(known.before, examine(document, known))
     return catalog, version(catalog)
 
 
+def examine(document: Document, known: Known = NOTHING) -> Catalog:
+    """The catalog that a document says, and no more. Raises DocumentError."""
+    catalog = document.validate(Catalog, _with_defaults(document.content))
+    found = list(contradictions.find(catalog, known.aliases))
+    if known.before is not None:
+        found += editing.find(known.before, catalog, known.now)
+    if found:
+        raise DocumentError(document.name, [document.problem(place, message) for place, message in found])
+    return catalog
+
+
 def version(catalog: Catalog) -> str:
-    """A digest of what the document says, not of how it is written: `defaults` stand in what they hold for."""
+    """A digest of what the document says, not of how it is written: `defaults` stand in what they hold for, and buckets
+    count where they are not those that a first publish gives.
+    """
+    bare = storing.strip(catalog)
+    if storing.store(None, bare).experiments == catalog.experiments:
+        catalog = bare
     said = catalog.model_dump_json(exclude_defaults=True, by_alias=True, exclude={"defaults"})
     return hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
 

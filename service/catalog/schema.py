@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, JsonValue, field_validator
 
+from service.catalog.experiments import Experiment, Flag, Holdout, Strategy
 from service.catalog.limits import Budget, Cap, Group
 from service.catalog.parts import (
     Duration,
@@ -21,7 +22,6 @@ from service.catalog.parts import (
     Worth,
 )
 
-Strategy = Literal["value", "propensity", "fixed"]
 Content = dict[str, JsonValue]
 Most = dict[Literal["category", "group", "kind"], Annotated[int, Field(ge=1, le=100)]]
 
@@ -113,21 +113,6 @@ class Placement(Part):
     """The alias of the model that scores."""
 
 
-class Variant(Part):
-    """An arm of an experiment: what it changes."""
-
-    id: Id
-    model: str | None = None
-    exploration: Share | None = None
-
-
-class Experiment(Part):
-    id: Id
-    placements: list[Id] | None = None
-    """Where it applies; everywhere if left out."""
-    variants: Annotated[list[Variant], Field(min_length=1)]
-
-
 class Consent(Part):
     """What holds for customers who have not said anything."""
 
@@ -176,7 +161,9 @@ class Catalog(Part):
     groups: tuple[Group, ...] = ()
     caps: tuple[Cap, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    holdout: Holdout | None = None
     experiments: tuple[Experiment, ...] = ()
+    flags: tuple[Flag, ...] = ()
     consent: Consent = Consent()
 
     @field_validator("time_zone")

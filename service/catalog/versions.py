@@ -17,6 +17,9 @@ import pydantic
 
 from features.documents import DocumentError
 from service.catalog import reading, sources
+from service.catalog.kept import Publication as Publication
+from service.catalog.kept import document_path, find_aliases, holds_buckets, known, open_version
+from service.catalog.kept import history as history
 from service.catalog.schema import Catalog
 
 if TYPE_CHECKING:
@@ -43,18 +46,6 @@ class UnknownVersionError(ValueError):
     """There never was such a version, or only before versions were kept."""
 
 
-class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that went live."""
-
-    version: str
-    time: int
-    """Microseconds since the epoch."""
-    author: str = ""
-    comment: str = ""
-    previous: str = ""
-    """The version before; empty for the first."""
-
-
 class Checked(msgspec.Struct, frozen=True):
     """A text that was found good, so that other processes need not check it again."""
 
@@ -68,7 +59,11 @@ def read(home: Home) -> tuple[Catalog, str]:
     with contextlib.suppress(OSError, msgspec.MsgspecError, pydantic.ValidationError):
         kept = msgspec.json.decode(_checked(home, text).read_bytes(), type=Checked)
         return Catalog.model_validate_json(bytes(kept.catalog)), kept.version
-    return reading.parse(str(home.catalog), text)
+    catalog, version = reading.parse(str(home.catalog), text, known(home))
+    if holds_buckets(catalog):  # every process that reads the changed file shall have the same ones
+        with contextlib.suppress(OSError):
+            _keep(home, catalog, version, text)
+    return catalog, version
 
 
 def publish(home: Home, text: str, author: str, comment: str, expected: str, name: str = "catalog") -> Publication:
@@ -76,15 +71,43 @@ def publish(home: Home, text: str, author: str, comment: str, expected: str, nam
 
     `expected` is the version that is there, empty for none, ANY for whichever.
     """
-    catalog, version = reading.parse(name, text)
+    document = sources.parse(name, text)
+    reading.examine(document)  # what is wrong with it whatever is there, others need not wait for
+    aliases = find_aliases(home)
     with _lock(home):
         current = _current(home)
         if expected not in (ANY, current):
             raise ConflictError(current)
         _note_live(home)
-        _keep(home, catalog, version, text)
-        _replace(home.catalog, text.encode())
-        return _note(home, version, author, comment, current)
+        catalog, version = reading.check(document, known(home, aliases))
+        return _go_live(home, catalog, version, text, author, comment, current)
+
+
+def restore(home: Home, version: str, author: str, comment: str) -> Publication:
+    """Put a version of the history live again, as it was: its units go back to where they were.
+
+    Nothing forbids that, so that whatever goes wrong can be undone. Raises UnknownVersionError or DocumentError.
+    """
+    text = text_of(home, version)
+    with _lock(home):
+        current = _current(home)
+        _note_live(home)
+        catalog, found = open_text(home, _full(home, version), text)
+        return _go_live(home, catalog, found, text, author, comment, current)
+
+
+def open_text(home: Home, version: str, text: str) -> tuple[Catalog, str]:
+    """The catalog of a version's text as it was live, with all buckets, and its version. Raises DocumentError."""
+    kept = open_version(home, version)
+    return reading.parse(version, text) if kept is None else (kept, version)
+
+
+def _go_live(
+    home: Home, catalog: Catalog, version: str, text: str, author: str, comment: str, current: str
+) -> Publication:
+    _keep(home, catalog, version, text)
+    _replace(home.catalog, text.encode())
+    return _note(home, version, author, comment, current)
 
 
 def note(home: Home, version: str) -> Publication:
@@ -96,29 +119,22 @@ def note(home: Home, version: str) -> Publication:
         return Publication(version=version, time=time.time_ns() // 1000)  # replaced meanwhile: the next one tells
 
 
-def history(home: Home) -> list[Publication]:
-    """All publications, the oldest first."""
-    try:
-        lines = (home.catalogs / "history.jsonl").read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        with contextlib.suppress(msgspec.MsgspecError):  # cut short by a full disk or a crash
-            found.append(msgspec.json.decode(line, type=Publication))
-    return found
-
-
 def text_of(home: Home, version: str) -> str:
     """The text of a version; the beginning of its name is enough. Raises UnknownVersionError."""
+    full = _full(home, version)
+    try:
+        return (home.catalogs / f"{full}.yaml").read_text()
+    except FileNotFoundError as error:
+        raise UnknownVersionError(f"the text of version {full} is not kept in {home.catalogs}") from error
+
+
+def _full(home: Home, version: str) -> str:
+    """The version that begins so."""
     named = {one.version for one in history(home) if version and one.version.startswith(version)}
     if len(named) != 1:
         what = "is no version in the history" if not named else f"may be {' or '.join(sorted(named))}"
         raise UnknownVersionError(f"{version!r} {what}; `kairos catalog history` lists them")
-    try:
-        return (home.catalogs / f"{named.pop()}.yaml").read_text()
-    except FileNotFoundError as error:
-        raise UnknownVersionError(f"the text of version {version} is not kept in {home.catalogs}") from error
+    return named.pop()
 
 
 def _current(home: Home) -> str:
@@ -160,6 +176,8 @@ def _note(home: Home, version: str, author: str, comment: str, previous: str | N
 def _keep(home: Home, catalog: Catalog, version: str, text: str) -> None:
     said = catalog.model_dump_json(exclude_defaults=True, by_alias=True).encode()
     _replace(home.catalogs / f"{version}.yaml", text.encode())
+    if holds_buckets(catalog):
+        _replace(document_path(home, version), said)
     _replace(_checked(home, text), msgspec.json.encode(Checked(version, msgspec.Raw(said))))
 
 

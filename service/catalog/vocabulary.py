@@ -10,10 +10,11 @@ from features.aggregates.keyed import KeyedKind
 from features.aggregates.windows import Whole
 from models.signature import fillable
 
-Use = Literal["rule", "value", "template"]
+Use = Literal["rule", "targeting", "value", "template"]
 
 VARIABLES: dict[Use, tuple[str, ...]] = {
     "rule": ("features", "traits", "segments", "context", "now", "placement"),
+    "targeting": ("features", "traits", "segments", "context", "now"),
     "value": ("features", "traits", "segments", "context", "now", "placement", "candidate"),
     "template": ("features", "traits", "segments", "context", "placement", "candidate"),
 }

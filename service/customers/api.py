@@ -139,7 +139,8 @@ async def consent(
     )
     place = stream.partition_of(customer, state.settings.partitions)
     try:
-        [arrival] = await state.store.append(place, [stream.Message(event.message_id, encode(event))], SECONDS)
+        message = stream.Message(event.message_id, encode(event), customer)
+        [arrival] = await state.store.append(place, [message], SECONDS)
     except UnreachableError:
         return _away()
     return Response(ConsentAnswer(token=stream.token(place, arrival)))

@@ -12,6 +12,7 @@ from features.events.schema import Decision, Erased, encode
 from models.bundle import read_descriptions
 from service.customers.schema import ErasureReport, Trained
 from service.customers.settling import await_archive, forget_answers
+from service.experiments.reports import growing
 
 if TYPE_CHECKING:
     from features.events.schema import Event
@@ -36,11 +37,12 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
     for one in ids:
         event = Erased(message_id=f"erase:{one}:{now}", customer=one, time=now, received=now)
         place = stream.partition_of(one, settings.partitions)
-        [arrival] = await store.append(place, [stream.Message(event.message_id, encode(event))], APPEND_SECONDS)
+        [arrival] = await store.append(place, [stream.Message(event.message_id, encode(event), one)], APPEND_SECONDS)
         tokens.append((place, arrival))
     await await_archive(store, tokens)
     events = await asyncio.to_thread(erasure.read_events, settings.home, ids)
     cleaned = await asyncio.to_thread(erasure.erase, settings.home, ids)
+    await asyncio.to_thread(growing.forget, settings.home)
     decisions = [event.decision_id for _, event in events if isinstance(event, Decision) and event.decision_id]
     answers = await forget_answers(store, settings.partitions, ids, decisions)
     letters = await asyncio.to_thread(_remove_letters, redis_url, ids)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-ROOTS = (b"/v1/customers/", b"/v1/decisions/", b"/personalizer/v1.0/events/")
+ROOTS = (b"/v1/customers/", b"/v1/decisions/", b"/personalizer/v1.0/events/", b"/ofrep/v1/evaluate/flags/")
 """Where the next part of a path is an id."""
 MARK = "\udc2f"
 """Stands for a slash within an id. Half a character: no path that was sent as UTF-8 can hold it."""

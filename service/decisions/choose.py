@@ -12,14 +12,17 @@ from models.policy import Exploration, Pick, order, pick, prioritise
 from models.thompson import sample
 from service.decisions.attention import Claim, claim, spend
 from service.decisions.eligibility import Page, screen
-from service.decisions.pools import Pool, build
+from service.decisions.pools import Pool, build, reweigh
 from service.decisions.question import RUNGS
 from service.decisions.scoring import features_of, open_customer, prior_of
+from service.decisions.variants import assign_variants
+from service.experiments.variation import Variation, vary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.bundle import Bundle
+    from service.catalog.contents import Contents
     from service.catalog.schema import Placement
     from service.decisions.frame import Frame
     from service.decisions.question import Question, Rung
@@ -55,12 +58,16 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     rejected: dict[str, list[str]]
     claims: list[Claim]
     """What the picks take up of caps, budgets and stock."""
+    contents: dict[int, Contents]
+    """Position in the catalog -> content, where a variant changes it."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     rung: Rung
     slates: list[Slate]
     variants: dict[str, str]
+    unassigned: bool
+    """The customer could not be read, so that no experiment could be told."""
 
     @property
     def claims(self) -> list[Claim]:
@@ -70,14 +77,15 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 def choose(question: Question) -> Chosen:
     """Fill every placement in the order asked, no candidate twice."""
     customer = open_customer(question) if question.foretold is None else None
+    assigned = assign_variants(question, customer)
     page = Page(question.attention)
     slates = []
     for asked in question.placements:
-        slate = _fill(question, customer, asked, page)
+        slate = _fill(question, customer, asked, page, vary(question.frame.compiled, asked.id, assigned.variants))
         show_on(page, slate, question)
         slates.append(slate)
     rung = max((slate.rung for slate in slates), key=RUNGS.index)
-    return Chosen(rung=rung, slates=slates, variants=dict(question.flags))
+    return Chosen(rung=rung, slates=slates, variants=assigned.variants, unassigned=assigned.unassigned)
 
 
 def show_on(page: Page, slate: Slate, question: Question) -> None:
@@ -94,13 +102,13 @@ def show_on(page: Page, slate: Slate, question: Question) -> None:
     page.attention = spend(page.attention, slate.claims)
 
 
-def _fill(question: Question, customer: Customer | None, asked: AskedPlacement, page: Page) -> Slate:
-    frame, compiled = question.frame, question.frame.compiled
-    placement = compiled.placements[asked.id]
-    exploration, alias = parameters_of(question, placement)
-    pool, rejected = compete(frame, placement, asked)
+def _fill(
+    question: Question, customer: Customer | None, asked: AskedPlacement, page: Page, variation: Variation
+) -> Slate:
+    frame, compiled, placement = question.frame, question.frame.compiled, variation.placement
+    pool, rejected = compete(frame, variation, asked)
     size = len(pool.places)
-    bundle = question.models.get(alias)
+    bundle = question.models.get(placement.model)
     rung = _rung(question, asked, bundle)
     if rung != "model":
         bundle = None
@@ -119,7 +127,7 @@ def _fill(question: Question, customer: Customer | None, asked: AskedPlacement, 
         screened.legal,
         asked.limit or placement.limit,
         Exploration(
-            share=exploration,
+            share=placement.exploration,
             floor=placement.floor,
             draws=_draws(question, placement, pool, screened.value, propensity),
         ),
@@ -134,7 +142,7 @@ def _fill(question: Question, customer: Customer | None, asked: AskedPlacement, 
         placement=placement,
         asked=asked,
         rung=rung,
-        exploration=exploration,
+        exploration=placement.exploration,
         bundle=bundle,
         pool=pool,
         picks=served,
@@ -147,6 +155,7 @@ def _fill(question: Question, customer: Customer | None, asked: AskedPlacement, 
         legal=screened.legal,
         rejected=rejected,
         claims=[one for one in claims if one is not None],
+        contents=variation.contents,
     )
 
 
@@ -187,10 +196,12 @@ def _draws(
     return None if drawn is None else _prioritise(placement, pool, value, drawn)
 
 
-def compete(frame: Frame, placement: Placement, asked: AskedPlacement) -> tuple[Pool, dict[str, list[str]]]:
-    """The pool, and which of the candidates that the request supplied are not in it."""
+def compete(frame: Frame, variation: Variation, asked: AskedPlacement) -> tuple[Pool, dict[str, list[str]]]:
+    """The pool, and which of the candidates that the request supplied are not in it: its list comes before others."""
+    placement = variation.placement
     if asked.candidates is None:
-        return frame.pools[asked.id], {}
+        pool = frame.pools[asked.id] if variation.competing is None else frame.varied[*variation.competing, asked.id]
+        return reweigh(pool, variation.weights), {}
     rejected: dict[str, list[str]] = {}
     compiled = frame.compiled
     wanted = list(dict.fromkeys(asked.candidates))
@@ -200,17 +211,4 @@ def compete(frame: Frame, placement: Placement, asked: AskedPlacement) -> tuple[
     permitted = compiled.permitted[placement.id][known]
     if not permitted.all():
         rejected["not_permitted_here"] = [compiled.candidates[at].id for at in known[~permitted].tolist()]
-    return build(compiled, placement, known[permitted]), rejected
-
-
-def parameters_of(question: Question, placement: Placement) -> tuple[float, str]:
-    """Exploration and model alias of a placement under the variants in force."""
-    exploration, alias = placement.exploration, placement.model
-    for experiment in question.frame.compiled.document.experiments:
-        name = question.flags.get(experiment.id)
-        if name is None or (experiment.placements is not None and placement.id not in experiment.placements):
-            continue
-        variant = question.frame.compiled.variants[experiment.id][name]
-        exploration = exploration if variant.exploration is None else variant.exploration
-        alias = alias if variant.model is None else variant.model
-    return exploration, alias
+    return reweigh(build(compiled, placement, known[permitted]), variation.weights), rejected

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def fill(question: Question, slate: Slate, place: int, at: int | None) -> dict[str, Any]:
     """The content of the candidate at `place` of the catalog, and `at` in the pool (None: the default by itself)."""
     locale = question.context.get(LOCALE)
-    contents = question.frame.compiled.contents[place]
+    contents = slate.contents.get(place) or question.frame.compiled.contents[place]
     spoken = locale if isinstance(locale, str) else None
 
     def values() -> dict[str, Any]:

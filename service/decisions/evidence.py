@@ -50,7 +50,7 @@ class Evidence:
 
     def _catalog(self, version: str) -> Compiled:
         try:
-            catalog, found = reading.parse(version, versions.text_of(self._home, version))
+            catalog, found = versions.open_text(self._home, version, versions.text_of(self._home, version))
         except versions.UnknownVersionError:
             catalog = self._published(version)
             found = reading.version(catalog)

@@ -16,6 +16,7 @@ from models.matrix import close_candidates
 from service import metrics
 from service.catalog.compiled import Compiled, pool
 from service.decisions import pools as pools_of
+from service.experiments.variation import narrowing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from features.snapshots import Head
     from features.streaming import StoredRow
+    from service.catalog.schema import Placement
     from service.decisions.pools import Pool
 
     Ints = NDArray[np.int64]
@@ -47,6 +49,8 @@ class Frame(msgspec.Struct, frozen=True):
     successors: Mapping[int, StoredRow]
     pools: dict[str, Pool]
     """Placement -> the candidates that compete, the shortlisted ones."""
+    varied: dict[tuple[str, str, str], Pool] = {}
+    """The same by experiment, variant and placement, of variants that say who competes."""
     opened: dict[int, Columns] = {}
     """Successors that were asked for before, decoded."""
     closed: dict[float, dict[str, Floats]] = {}
@@ -99,12 +103,23 @@ def build(
     total = _current(candidates.get(TOTAL_ID), head)
     totals = decode_blank(layout) if total is None else decode_rows(layout, [(total.numbers, total.ids)])
     popularity = _popularity(columns, head)
+    pools = {name: _compete(compiled, placement, popularity) for name, placement in compiled.placements.items()}
+    return Frame(compiled, head, columns, totals, successors, pools, _varied(compiled, popularity))
+
+
+def _compete(compiled: Compiled, placement: Placement, popularity: tuple[Floats, ...]) -> Pool:
+    kept = [compiled.place[text] for text in (placement.default, *placement.pinned)]
+    places = _shortlist(pool(compiled, placement), popularity, placement.shortlist, kept)
+    return pools_of.build(compiled, placement, places)
+
+
+def _varied(compiled: Compiled, popularity: tuple[Floats, ...]) -> dict[tuple[str, str, str], Pool]:
     pools = {}
-    for name, placement in compiled.placements.items():
-        kept = [compiled.place[text] for text in (placement.default, *placement.pinned)]
-        places = _shortlist(pool(compiled, placement), popularity, placement.shortlist, kept)
-        pools[name] = pools_of.build(compiled, placement, places)
-    return Frame(compiled, head, columns, totals, successors, pools)
+    for experiment, variant in narrowing(compiled.document.experiments):
+        for name in compiled.placements if experiment.placements is None else experiment.placements:
+            own = compiled.placements[name].model_copy(update={"candidates": list(variant.candidates or ())})
+            pools[experiment.id, variant.id, name] = _compete(compiled, own, popularity)
+    return pools
 
 
 def _current(row: StoredRow | None, head: Head | None) -> StoredRow | None:

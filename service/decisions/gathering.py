@@ -38,12 +38,17 @@ class Gathered(msgspec.Struct, frozen=True):
     attention: Attention
     consent: Consent = {}
     """Of a customer who cannot be read, the catalog's default holds."""
+    unit: str = ""
+    """The id under which the customer was seen first."""
 
 
 async def gather(
-    store: DecisionStore, request: Request, scopes: list[str] | None, partitions: int, began: float
+    store: DecisionStore, request: Request, scopes: list[str] | None, partitions: int, began: float, tracked: bool
 ) -> Gathered:
-    """The customer's row, waiting for what must be in it, within the read's share of the deadline."""
+    """The customer's row, waiting for what must be in it, within the read's share of the deadline.
+
+    `tracked`: whether the events of customers who said nothing count.
+    """
 
     def left(share: float) -> float:
         return request.seconds * share - (time.perf_counter() - began)
@@ -53,26 +58,27 @@ async def gather(
 
     events, tokens = request.events, request.tokens
     try:
-        found = await identify(store, request.ids, for_reading())
+        found = await identify(store, request.ids, for_reading(), tracked)
         if request.may_be_resent:
             place = stream.partition_of(found.customer, partitions)
             seen, last = await store.find_seen(place, [event.message_id for event in events], left(READ_SHARE))
             if seen:  # these are in the state as soon as the last event is
                 events = [event for event in events if event.message_id not in seen]
                 tokens = [*tokens, (place, last)]
+        tokens = [token for token in tokens if token[1] not in found.fresh]
         if tokens:
             handed_on = await store.wait_for(tokens, left(WAIT_SHARE))
-            found = await identify(store, request.ids, for_reading())
+            found = await identify(store, request.ids, for_reading(), tracked)
             for owner in found.chain if handed_on else []:  # what came to these must be in, too
                 newest = await store.last_arrival(stream.partition_of(owner, partitions), for_reading())
                 await store.wait_for([newest], left(WAIT_SHARE))
-                found = await identify(store, request.ids, for_reading())
+                found = await identify(store, request.ids, for_reading(), tracked)
         events = [belonging(event, found) for event in events]
         attention = Attention()
         if scopes is not None:
             ids = [found.customer, *(one for one in request.ids if one not in found.chain)]
             attention = await _attend(store, ids, scopes, for_reading())
-        return Gathered(found.customer, found.row, events, True, attention, found.consent)
+        return Gathered(found.customer, found.row, events, True, attention, found.consent, found.unit)
     except UnreachableError:
         return msgspec.structs.replace(unread(request), events=events)
 

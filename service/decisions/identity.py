@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from features import consent
-from features.identity import MOST_HOPS, link_of
+from features.aggregates.rows import LAYOUTS, blank
+from features.identity import MOST_HOPS, assignment_of, link_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from features.consent import Consent
     from features.store import Known, Packed
@@ -26,31 +27,53 @@ class Found(msgspec.Struct, frozen=True):
     row: Packed | None
     """None: nothing is known."""
     consent: Consent
+    fresh: frozenset[int] = frozenset()
+    """Arrivals of the events in the row that the worker had not come to."""
+    unit: str = ""
+    """The id under which the customer was seen first: experiments go by it."""
 
     @property
     def customer(self) -> str:
         return self.chain[-1]
 
 
-async def identify(store: DecisionStore, ids: Sequence[str], seconds: float) -> Found:
+async def identify(store: DecisionStore, ids: Sequence[str], seconds: float, tracked: bool = True) -> Found:
     """The customer of `ids`: the known id, if there is one, and the anonymous one. Raises UnreachableError.
 
     An anonymous id that nobody has been joined to yet is taken for the known one's: both rows are merged.
+    `tracked`: whether the events of who said nothing count.
     """
-    known: dict[str, Known] = dict(zip(ids, await store.read_customers(ids, seconds), strict=True))
+    known: dict[str, Known] = dict(zip(ids, await store.read_customers(ids, seconds, tracked), strict=True))
     chain = [ids[0]]
     while (owner := known[chain[-1]].owner) and owner not in chain and len(chain) < MOST_HOPS:
         if owner not in known:
-            [known[owner]] = await store.read_customers([owner], seconds)
+            [known[owner]] = await store.read_customers([owner], seconds, tracked)
         chain.append(owner)
     row, said = known[chain[-1]].row, dict(known[chain[-1]].consent)
+    merged = [chain[-1]]
     for other in ids[1:]:
         stranger = known[other]
         if other not in chain and not stranger.owner and stranger.row is not None:
             row = stranger.row if row is None else row.merged(stranger.row)
         if other not in chain and not stranger.owner:
             said = consent.merge(said, dict(stranger.consent))
-    return Found(chain, row, said)
+            merged.append(other)
+    fresh = frozenset(arrival for one in known.values() for arrival in one.fresh)
+    return Found(chain, row, said, fresh, _unit(merged, known))
+
+
+def _unit(ids: Sequence[str], known: Mapping[str, Known]) -> str:
+    """Of ids that are one customer, the one under which that was seen first: as a join will have it."""
+    if len(ids) == 1:
+        return known[ids[0]].assignment or ids[0]
+    return min(_assignment(text, known[text]) for text in ids)[1]
+
+
+def _assignment(text: str, known: Known) -> tuple[int, str]:
+    if known.assignment:
+        return known.assigned, known.assignment
+    layout = LAYOUTS["customer"]
+    return assignment_of(blank(layout, text) if known.row is None else known.row.unpack(layout, text))
 
 
 def belonging(event: Event, found: Found) -> Event:

@@ -20,6 +20,7 @@ from service.decisions.record import answer, record
 from service.decisions.request import InvalidError, check
 from service.decisions.reserving import scopes_of, secure
 from service.decisions.store import StoredAnswer, UnreachableError
+from service.experiments.bots import is_bot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,10 +69,11 @@ async def decide(
     if time.perf_counter() - began > request.seconds * READ_SHARE:
         gathered = unread(request)  # it has waited too long: whoever comes behind shall not wait as long
     else:
-        gathered = await gather(store, request, scopes, settings.partitions, began)
+        tracked = frame.compiled.document.consent.tracking
+        gathered = await gather(store, request, scopes, settings.partitions, began, tracked)
     question = _pose(request, gathered, frame, live.models, now, _late(asked, began))
     chosen = choose(question)
-    if chosen.claims:
+    if chosen.claims and not question.bot:  # whom nothing is counted for
         due = began + request.seconds * RESERVE_SHARE
         question, chosen = await secure(store, store.shared, question, chosen, gathered.customer, due)
     reply = answer(question, chosen, (time.perf_counter() - began) * 1e3)
@@ -132,6 +134,9 @@ def _pose(
         placements=asked.placements,
         context=asked.context,
         flags=asked.flags,
+        unit=gathered.unit,
+        anonymous=asked.anonymous_id or "",
+        bot=is_bot(asked.context),
         state=gathered.state if personalised else None,
         occurrences=[seen for event in gathered.events if personalised and (seen := read(event)) is not None],
         personalised=personalised,
@@ -151,7 +156,8 @@ async def _commit(
     messages: dict[int, list[stream.Message]] = {}
     for event in (decision, *decision.events):
         place = stream.partition_of(event.customer, partitions)
-        messages.setdefault(place, []).append(stream.Message(event.message_id, encode(event)))
+        changed = "" if event is decision else event.customer
+        messages.setdefault(place, []).append(stream.Message(event.message_id, encode(event), changed))
     home, *others = messages  # the decision's own partition comes first
     try:
         for place in others:  # events that join ids go to the id that is given up

@@ -11,7 +11,7 @@ from features.ids import digest
 from models.policy import NOT_COUNTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -114,6 +114,16 @@ def build(compiled: Compiled, placement: Placement, places: Ints) -> Pool:
         bounds=_bounds(compiled, placement, places),
         pinned=tuple(pinned),
     )
+
+
+def reweigh(pool: Pool, weights: Mapping[int, float]) -> Pool:
+    """The pool with other weights of some candidates, by their positions in the catalog."""
+    if not weights:
+        return pool
+    own = pool.weight.copy()
+    for place, weight in weights.items():
+        own[pool.places == place] = weight
+    return msgspec.structs.replace(pool, weight=own)
 
 
 SPREAD = 0x9E3779B97F4A7C15

@@ -42,6 +42,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     placements: list[AskedPlacement]
     context: dict[str, Any]
     flags: dict[str, str]
+    """Experiment -> variant, where the request names it."""
+    unit: str = ""
+    """The id under which the customer was seen first; empty for whom no experiment is to know."""
+    anonymous: str = ""
+    """The visitor's own id, the unit of experiments on visitors."""
+    bot: bool = False
     state: Packed | None
     """The customer's row; None for one without events."""
     occurrences: list[Occurrence]

@@ -64,8 +64,11 @@ def record(
         readable=question.is_readable,
         attention=question.attention if any(slate.pool.is_bounded for slate in chosen.slates) else None,
         events=events,
+        unit=question.unit,
         variants=chosen.variants,
         forced=sorted(question.flags),
+        unassigned=chosen.unassigned,
+        bot=question.bot,
         seed=question.decision_id,
     )
 

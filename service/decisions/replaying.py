@@ -12,10 +12,11 @@ from features.aggregates.rows import LAYOUTS
 from features.events.occurrences import read
 from features.events.schema import Attention, Decision, decode
 from features.store import Packed
-from service.decisions.choose import Chosen, choose, parameters_of
+from service.decisions.choose import Chosen, choose
 from service.decisions.question import Question
 from service.decisions.record import answer, record
 from service.decisions.schema import AskedPlacement, DecisionRequest
+from service.experiments.variation import vary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,8 +56,13 @@ def ask_again(logged: Decision, frame: Frame, models: Mapping[str, Bundle]) -> Q
         ],
         context=logged.context,
         flags={
-            name: variant for name, variant in logged.variants.items() if variant in compiled.variants.get(name, {})
+            name: variant
+            for name in logged.forced
+            if (variant := logged.variants.get(name, "")) in compiled.variants.get(name, {})
         },
+        unit=logged.unit,
+        anonymous=logged.anonymous_id or "",
+        bot=logged.bot,
         state=state,
         occurrences=[seen for event in logged.events if personalised and (seen := read(event)) is not None],
         frame=frame,
@@ -95,10 +101,8 @@ def record_again(logged: Decision, frame: Frame, models: Mapping[str, Bundle]) -
 
 def models_of(logged: Decision, frame: Frame, load: Callable[[str], Bundle]) -> dict[str, Bundle]:
     """Alias -> the model that it named then, as far as the decision used it; `load` takes `name/version`."""
-    question = ask_again(logged, frame, {})
-    placements = frame.compiled.placements
     return {
-        parameters_of(question, placements[slot.id])[1]: load(slot.model)
+        vary(frame.compiled, slot.id, logged.variants).placement.model: load(slot.model)
         for slot in logged.placements
-        if slot.model is not None and slot.id in placements
+        if slot.model is not None and slot.id in frame.compiled.placements
     }

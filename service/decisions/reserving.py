@@ -15,6 +15,7 @@ from service.decisions import ledger
 from service.decisions.attention import period
 from service.decisions.choose import choose, compete
 from service.decisions.store import UnreachableError
+from service.experiments.variation import Variation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from features.events.schema import Attention
     from service.decisions.choose import Chosen
     from service.decisions.frame import Frame
+    from service.decisions.pools import Pool
     from service.decisions.question import Question
     from service.decisions.schema import AskedPlacement
     from service.decisions.shared import Shared
@@ -32,10 +34,18 @@ ATTEMPTS = 2
 
 def scopes_of(frame: Frame, placements: Sequence[AskedPlacement], now: int) -> list[str] | None:
     """The shared scopes that bound what was asked for; None if nothing does, the customer's own caps neither."""
-    pools = [compete(frame, frame.compiled.placements[asked.id], asked)[0] for asked in placements]
+    pools = [pool for asked in placements for pool in _pools(frame, asked)]
     if not any(pool.is_bounded for pool in pools):
         return None
     return list(dict.fromkeys(period(bound, now) for pool in pools for bound in pool.bounds if bound.scope))
+
+
+def _pools(frame: Frame, asked: AskedPlacement) -> list[Pool]:
+    """Whatever pool the variants in force may give a placement: they are not known yet."""
+    pool, _ = compete(frame, Variation(placement=frame.compiled.placements[asked.id]), asked)
+    if asked.candidates is not None:
+        return [pool]
+    return [pool, *(varied for (_, _, name), varied in frame.varied.items() if name == asked.id)]
 
 
 async def read_attention(

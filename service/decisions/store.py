@@ -87,9 +87,13 @@ class DecisionStore:
     async def _decide(self, operation: str, work: Any, seconds: float) -> Any:
         return await self._guard(self._decisions, operation, work, seconds)
 
-    async def read_customers(self, customers: Sequence[str], seconds: float) -> list[Known]:
-        """What is known of each id. Raises UnreachableError."""
-        known: list[Known] = await self._decide("read", self._online.read_customers(customers), seconds)
+    async def read_customers(self, customers: Sequence[str], seconds: float, tracked: bool = True) -> list[Known]:
+        """What is known of each id, up to its newest event. Raises UnreachableError.
+
+        `tracked`: whether the events of who said nothing count.
+        """
+        reading = self._online.read_newest(customers, self._partitions, tracked)
+        known: list[Known] = await self._decide("read", reading, seconds)
         return known
 
     async def read_answer(self, partition: int, decision_id: str, seconds: float) -> StoredAnswer | None:
@@ -121,8 +125,8 @@ class DecisionStore:
 
     async def find_seen(self, partition: int, message_ids: Sequence[str], seconds: float) -> tuple[set[str], int]:
         """(those of the message ids that were appended before, arrival of the last event). Raises UnreachableError."""
-        keys, arguments = stream.append_arguments(partition, [Message(text, b"") for text in message_ids], time.time())
-        commands = [("SMISMEMBER", key, *arguments[1::2]) for key in keys[2:]]
+        ids = [stream.dedup_id(text) for text in message_ids]
+        commands = [("SMISMEMBER", key, *ids) for key in stream.seen_keys(partition, time.time())]
         asking = self._line.ask_all([*commands, ("GET", stream.last_key(partition))])
         *answers, last = await self._decide("read", asking, seconds)
         seen = {text for text, found in zip(message_ids, zip(*answers, strict=True), strict=True) if any(found)}
@@ -200,7 +204,8 @@ class DecisionStore:
                 log.warning("a spilled decision cannot be read: %s", error)
                 continue
             partition = stream.partition_of(spilled.customer, self._partitions)
-            by_partition.setdefault(partition, []).append(Message(spilled.message_id, line.rstrip(b"\n")))
+            changed = "" if spilled.type == "decision" else spilled.customer
+            by_partition.setdefault(partition, []).append(Message(spilled.message_id, line.rstrip(b"\n"), changed))
         for partition, messages in by_partition.items():
             await self.append(partition, messages, APPEND_SECONDS)
 
@@ -212,6 +217,7 @@ class DecisionStore:
 class _Spilled(msgspec.Struct, frozen=True, rename="camel"):
     """What must be known of a spilled event to append it."""
 
+    type: str
     message_id: str
     customer: str
 

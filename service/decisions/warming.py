@@ -10,6 +10,7 @@ from service.decisions.choose import choose
 from service.decisions.question import Question
 from service.decisions.record import answer
 from service.decisions.schema import AskedPlacement
+from service.experiments.bots import is_bot
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -20,6 +21,7 @@ ROUNDS = 5
 
 def warm_up(frame: Frame, bundle: Bundle | None) -> None:
     """Decide for every placement with `bundle` (or without one). Raises what a broken bundle raises."""
+    is_bot({"userAgent": "warm-up"})
     compiled = frame.compiled
     now = time.time_ns() // 1000
     item = Item(compiled.candidates[0].id, int(compiled.ids[0]), int(compiled.categories[0]))

@@ -62,7 +62,7 @@ async def take(state: State, messages: Sequence[dict[str, Any]], received: int) 
     for at, message in enumerate(messages):
         event, payload = admit(message, received, f"dialect:{received}:{at}", state.live.frame.compiled)
         place = stream.partition_of(event.customer, state.settings.partitions)
-        parts.setdefault(place, []).append(Message(event.message_id, payload))
+        parts.setdefault(place, []).append(Message(event.message_id, payload, event.customer))
     for place, part in parts.items():
         arrivals = await state.store.append(place, part, SECONDS)
         metrics.EVENTS.labels("accepted").inc(sum(map(bool, arrivals)))

@@ -120,6 +120,7 @@ def lay_over(
         totals=frame.totals,
         successors=frame.successors,
         pools=frame.pools,
+        varied=frame.varied,
         opened=frame.opened,
         supplied=tuple(told),
         beneath=frame,

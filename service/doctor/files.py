@@ -10,7 +10,7 @@ import pyarrow as pa
 from features import archive, history
 from features.documents import DocumentError
 from models.bundle import CHAMPION, DEFAULT_NAME, BundleError, load, read_aliases
-from service.catalog import reading
+from service.catalog import versions
 from service.doctor.findings import Finding, amount, duration
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _catalog(home: Home) -> Finding:
             check="catalog", verdict="warning", found=f"none at {home.catalog}", advice="`kairos up` writes a first one"
         )
     try:
-        catalog, version = reading.read(home.catalog)
+        catalog, version = versions.read(home)
     except DocumentError as error:
         return Finding(
             check="catalog",

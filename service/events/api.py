@@ -108,7 +108,8 @@ def _take(messages: Sequence[Any], state: State) -> Taken:
             metrics.EVENTS.labels("rejected").inc()
         else:
             partition = stream.partition_of(event.customer, state.settings.partitions)
-            taken.accepted.setdefault(partition, []).append((at, stream.Message(event.message_id, payload)))
+            message = stream.Message(event.message_id, payload, event.customer)
+            taken.accepted.setdefault(partition, []).append((at, message))
     return taken
 
 

@@ -74,10 +74,11 @@ def _read(entry: str, letter: Letter, compiled: Compiled | None, partitions: int
     own_id = f"dead-{entry}"
     try:
         if letter.source == "stream":  # its own id has been seen, when it was appended first
-            customer, message = decode(letter.payload).customer, stream.Message(own_id, letter.payload)
+            customer = decode(letter.payload).customer
+            message = stream.Message(own_id, letter.payload, customer)
         else:
             event, payload = admit(msgspec.json.decode(letter.payload), letter.received, own_id, compiled)
-            customer, message = event.customer, stream.Message(event.message_id, payload)
+            customer, message = event.customer, stream.Message(event.message_id, payload, event.customer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedError("", str(error)) from error
     return stream.partition_of(customer, partitions), message

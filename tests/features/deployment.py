@@ -61,7 +61,7 @@ class Deployment:
         places = []
         for event in events:
             partition = stream.partition_of(event.customer, PARTITIONS)
-            message = stream.Message(event.message_id, encode(event))
+            message = stream.Message(event.message_id, encode(event), event.customer)
             places.append((partition, stream.append(self.redis, partition, [message], time.time())[0]))
         return places
 

@@ -116,7 +116,10 @@ class Service(msgspec.Struct):
         return redis.Redis.from_url(self.redis_url, socket_timeout=PATIENCE)
 
     def features(self, customer: str) -> dict[str, float]:
-        """The customer's unkeyed features as of now; empty for an unknown one."""
+        """The customer's unkeyed features in the online store, once the worker has come as far as the stream is now;
+        empty for an unknown one."""
+        with self.connect() as client:
+            wait_until(lambda: not self._behind(client, stream.cursor_key))
         packed = OnlineStore(self.home, self.redis_url).read("customer", [customer])[0]
         if packed is None:
             return {}
@@ -133,13 +136,17 @@ class Service(msgspec.Struct):
         return [(message_id, payload) for of, message_id, payload in rows if of == customer]
 
     def _caught_up(self, client: redis.Redis) -> bool:
-        partitions = range(4)
-        lasts: Any = client.mget([stream.last_key(number) for number in partitions])
-        done: Any = client.mget([stream.archived_key(number) for number in partitions])
-        behind = any(int(last or 0) > int(until or 0) for last, until in zip(lasts, done, strict=True))
+        behind = self._behind(client, stream.archived_key)
         if behind:
             client.xadd(stream.FLUSH, {"why": "test"})
         return not behind
+
+    def _behind(self, client: redis.Redis, key: Callable[[int], str]) -> bool:
+        """Whether some partition has events that what is kept under that key has not."""
+        partitions = range(4)
+        lasts: Any = client.mget([stream.last_key(number) for number in partitions])
+        done: Any = client.mget([key(number) for number in partitions])
+        return any(int(last or 0) > int(until or 0) for last, until in zip(lasts, done, strict=True))
 
     def logged(self, customer: str) -> list[Decision]:
         """The decisions of a customer as the archive has them."""

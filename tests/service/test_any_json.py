@@ -42,7 +42,7 @@ HURRIED = settings(max_examples=40, deadline=None, suppress_health_check=[Health
 def _the_pipeline_goes_on(service: Service) -> Iterator[None]:
     """After each test, whatever it sent, the next good event is in the next decision."""
     yield
-    customer = f"after-{next(NUMBERS)}"
+    customer = f"onwards-{next(NUMBERS)}"
     service.decide(customer, after=service.track(customer, "Product Viewed", product_id="o-1"))
     assert service.features(customer)["customer__product_viewed__count_1d"] == 1.0
     assert "worker ended" not in service.said()

@@ -21,7 +21,7 @@ from service import canary
 from service.canary import AGES, LEASE, Age, Canary
 from service.decisions.store import DecisionStore
 from tests.service.running import wait_until
-from training import labels, logged
+from training import labels, rewards
 
 if TYPE_CHECKING:
     from tests.service.running import Service
@@ -121,4 +121,4 @@ def test_its_event_names_no_candidate_and_is_none_that_a_feature_or_a_label_is_d
     assert (occurrence.items, occurrence.revenue) == ((), 0.0)
     declared = {name for view in VIEWS.values() for each in view for group in each.events for name in group}
     assert canary.EVENT not in declared
-    assert canary.EVENT not in {labels.VIEWED, labels.ORDERED, logged.EXPOSURE_EVENT, logged.CLICK_EVENT}
+    assert canary.EVENT not in {labels.VIEWED, labels.ORDERED, rewards.EXPOSURE_EVENT, rewards.CLICK_EVENT}

@@ -61,6 +61,8 @@ def test_each_candidate_is_shown_or_has_its_reason(service: Service) -> None:
     for each in reasons.values():
         if each["priority"] < lowest:
             assert each["reason"] == f"priority is {lowest - each['priority']:.4g} below the last shown"
+        elif each["priority"] == lowest:
+            assert each["reason"] == "equal priority, and later in the catalog"
         else:
             assert each["reason"] == "an explored item took the place"
 

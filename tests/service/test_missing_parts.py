@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from features import stream
 from features.events.schema import Decision, Track, decode
+from features.store import OnlineStore
 from tests.service import shop
 from tests.service.running import wait_until
 
@@ -160,6 +163,24 @@ def test_after_everything_was_killed_at_once_all_that_was_acknowledged_is_there_
     recover(service)
     for customer in customers:
         assert_counted_once(service, customer, acknowledged[customer])
+
+
+def test_while_the_worker_hangs_decisions_have_the_last_click(whole: Service) -> None:
+    service = whole
+    wait_until(lambda: accepted(service, view("hanging-1", "hanging-0")))
+    with service.frozen("worker"):
+        tokens = [service.track("hanging-1", "Product Viewed", product_id=shop.OFFERS[at]) for at in range(3)]
+        answers = [service.decide("hanging-1"), service.decide("hanging-1", after=tokens[-1])]
+    _, last = stream.parse_token(tokens[-1])
+    for answer in answers:
+        as_of = datetime.fromisoformat(answer["features_as_of"]).timestamp()
+        assert (answer["rung"], round(as_of * 1e6)) == ("model", last)
+    logged = [decision.state for decision in service.logged("hanging-1")]
+    row = OnlineStore(service.home, service.redis_url).read("customer", ["hanging-1"])[0]
+    assert row is not None
+    assert row.applied == last
+    written = (row.numbers.tobytes(), row.ids.tobytes())
+    assert [(state.numbers, state.ids) for state in logged if state is not None] == [written, written]
 
 
 def test_a_killed_worker_takes_up_where_it_was(whole: Service) -> None:

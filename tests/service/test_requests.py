@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 if TYPE_CHECKING:
@@ -79,3 +81,23 @@ def test_unknown_paths_and_wrong_methods_are_problems_too(service: Service) -> N
     for reply, status in ((service.get("/v2/decisions"), 404), (service.get("/v1/decisions"), 405)):
         assert (reply.status_code, reply.json()["status"]) == (status, status)
         assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_a_request_is_answered_alike_however_its_body_comes(service: Service) -> None:
+    body = msgspec.json.encode(GOOD | {"customer_id": "bodies-1"})
+    parts = [body[:10], body[10:30], body[30:]]
+    ways: list[tuple[Any, dict[str, str]]] = [
+        (body, {"Content-Type": "application/json"}),
+        (body, {"Content-Type": "application/json; charset=utf-8"}),
+        (body, {"Content-Type": "text/plain"}),
+        (iter(parts), {"Content-Type": "application/json"}),
+        (gzip.compress(body), {"Content-Type": "application/json", "Content-Encoding": "gzip"}),
+        (body.replace(b"{", b'{"context":{"load":NaN},', 1), {"Content-Type": "application/json"}),
+    ]
+    answers = []
+    for content, headers in ways:
+        reply = service.http.post("/v1/decisions", content=content, headers=headers)
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["content-type"] == "application/json"
+        answers.append(reply.json()["placements"])
+    assert all(answer == answers[0] for answer in answers)

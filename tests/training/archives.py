@@ -255,5 +255,7 @@ def visits(home: Home, count: int = 300, customers: int = 40, seed: int = 2) -> 
                 shop.happen(track(customer, shop.tick(0.2), "Promotion Viewed", properties, f"v-{number}-{place}"))
                 if generator.random() < (0.6 if place % 3 == taste else 0.03):
                     shop.happen(track(customer, shop.tick(0.2), "Promotion Clicked", properties, f"k-{number}-{place}"))
+    # An hour later: every click that was to come has come.
+    shop.happen(track("nobody", shop.tick(3600.0), "Visit Ended", {}))
     write(home, shop.events, partition=0)
     return shop

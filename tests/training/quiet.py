@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.pipeline import Advance
+    from training.options import Advance
 
 
 class Quiet:

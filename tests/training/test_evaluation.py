@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 
-from training.evaluation import bin_reliability, losses, measure_auc, measure_ece, place, rank
+from training.evaluation import bin_reliability, curve_lift, earn, losses, measure_auc, measure_ece, place, rank
 
 if TYPE_CHECKING:
     from training.labels import Flags, Floats, Ints
@@ -80,3 +80,41 @@ def test_calibration_error_is_the_gap_between_predicted_and_actual_in_bins_of_eq
     assert measure_ece(probability, rewarded) == pytest.approx(naive)
     assert bin_reliability(probability, rewarded).rows.sum() == 2000
     assert measure_ece(np.full(7, 0.5), np.array([True] * 7)) == pytest.approx(0.5)
+
+
+def test_the_cut_of_the_ranking_can_be_chosen() -> None:
+    score, rewarded, owner = queries(6)
+    for k in (1, 5):
+        ranking = rank(score, rewarded, owner, 60, seed=0, k=k)
+        mine = owner == 8
+        assert ranking.ndcg[8] == pytest.approx(ndcg_score([rewarded[mine]], [score[mine]], k=k))
+        assert ranking.hit[8] == rewarded[mine][np.argsort(-score[mine])][:k].any()
+
+
+def test_what_is_earned_is_what_the_first_candidate_brought() -> None:
+    priority = np.array([0.2, 0.9, 0.5, 0.7, 0.1])
+    earned = np.array([1.0, 5.0, 2.0, 0.0, 9.0])
+    found = earn(priority, earned, np.array([0, 0, 0, 2, 2]), 4, seed=0)
+    assert found[[0, 2]].tolist() == [5.0, 0.0]
+    assert np.isnan(found[[1, 3]]).all()
+    ties = earn(np.zeros(4000), np.tile([0.0, 1.0], 2000), np.repeat(np.arange(2000), 2), 2000, seed=1)
+    assert ties.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_lift_is_the_share_found_over_the_share_looked_at() -> None:
+    score, rewarded, _ = queries(4)
+    curve = curve_lift(score, rewarded, points=10)
+    order = np.argsort(-score)
+    for share, found in zip(curve.share, curve.found, strict=True):
+        looked_at = share * len(score)
+        whole = int(looked_at)
+        hits = rewarded[order][:whole].sum() + (looked_at - whole) * (rewarded[order][min(whole, len(score) - 1)])
+        assert found == pytest.approx(hits / rewarded.sum())
+    assert curve.lift[0] > 1.5
+    assert curve.lift[-1] == pytest.approx(1.0)
+
+
+def test_lift_of_a_score_that_says_nothing_is_one_whatever_the_order() -> None:
+    rewarded = np.arange(100) < 20
+    assert curve_lift(np.zeros(100), rewarded).lift == pytest.approx(1.0)
+    assert np.isnan(curve_lift(np.zeros(5), np.zeros(5, np.bool_)).lift).all()

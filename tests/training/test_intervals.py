@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from training.baselines import Scored
-from training.comparison import AUC, LOSS, NDCG, RATIO, judge
+from training.comparison import AUC, LOSS, NDCG, RATIO, VALUE, judge
 from training.evaluation import measure_auc
 from training.intervals import enclose, number, resample, total, weigh
 from training.labels import Queries
@@ -109,3 +110,42 @@ def test_new_and_returning_customers_are_told_apart() -> None:
     compared = judge(queries, known, Scored(name="model", score=score), [], seed=1)
     assert compared.model.returning[NDCG] == pytest.approx(1.0)
     assert compared.model.new[NDCG] < 0.5
+
+
+def test_slices_are_what_the_metrics_of_those_queries_alone_are() -> None:
+    queries = make_queries()
+    size = len(queries)
+    placement = ["hero" if at % 3 else "grid" for at in range(size)]
+    queries = msgspec.structs.replace(queries, placement=placement, device=["mobile"] * size)
+    score = queries.rewarded * 0.5 + np.random.default_rng(6).normal(size=len(queries.owner))
+    model = Scored(name="model", score=score, probability=1.0 / (1.0 + np.exp(-score)))
+    known = np.arange(size) % 4 == 0
+    compared = judge(queries, known, model, [], seed=1)
+    found = {(it.attribute, it.value): it for it in compared.slices}
+    groups = {("placement", "hero"), ("placement", "grid"), ("customer", "new"), ("customer", "returning")}
+    assert set(found) == {("all", ""), *groups}
+    assert found["all", ""].metrics == compared.model.metrics
+    keep = np.array([text == "hero" for text in placement])
+    rows = keep[queries.owner]
+    part = Scored(name="model", score=score[rows], probability=1.0 / (1.0 + np.exp(-score[rows])))
+    alone = judge(queries.select(keep), known[keep], part, [], seed=1).model
+    hero = found["placement", "hero"]
+    assert hero.queries == int(keep.sum())
+    for metric in (AUC, LOSS, RATIO):
+        assert hero.metrics[metric].value == pytest.approx(alone.metrics[metric].value)
+        assert hero.metrics[metric].low == pytest.approx(alone.metrics[metric].low, rel=0.02)  # other draws
+
+
+def test_value_is_that_of_the_candidate_that_arbitration_would_put_first() -> None:
+    queries = make_queries()
+    worth = 1.0 + queries.candidate.astype(float)
+    chance = np.random.default_rng(7).random(len(queries.owner))
+    model = Scored(name="model", score=chance, probability=chance)
+    compared = judge(queries, np.ones(len(queries), np.bool_), model, [Scored(name="by score", score=chance)], 1, worth)
+    by_query = (chance * worth).reshape(-1, 20)
+    earned = (queries.rewarded * worth).reshape(-1, 20)
+    best = earned[np.arange(len(queries)), by_query.argmax(axis=1)]
+    assert compared.model.metrics[VALUE].value == pytest.approx(best.mean())
+    first = earned[np.arange(len(queries)), chance.reshape(-1, 20).argmax(axis=1)]
+    assert compared.baselines[0].metrics[VALUE].value == pytest.approx(first.mean())
+    assert compared.difference(VALUE, compared.baselines[0]) is not None

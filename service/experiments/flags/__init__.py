@@ -1,0 +1,1 @@
+"""Flags: values that programs ask for by their id."""

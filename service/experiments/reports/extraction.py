@@ -1,0 +1,212 @@
+"""What a report needs of archived events, as narrow columns: decisions with the experiment, views, outcomes, joins.
+
+Ids become 64-bit hashes: what is kept between reports names nobody.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.events.occurrences import identifier, look, number
+from features.ids import fingerprint
+from service.experiments.reports.trials import ORDERED, REFUNDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.experiments.reports.trials import Measure, Past, Trial
+
+VIEWED, FLAGGED = "Promotion Viewed", "Experiment Viewed"
+CLEAN, FORCED, BOT, UNASSIGNED = range(4)
+"""How a unit met a variant: only clean meetings enrol."""
+COLUMNS = ["arrival", "partition", "type", "event", "payload"]
+PAGES = {"page": "Page Viewed", "screen": "Screen Viewed"}
+UNKNOWN = -1
+"""The arm of those who were given none."""
+SEGMENT_LENGTH = 64
+
+MEETINGS = pa.schema(
+    [
+        ("decision", pa.int64()),
+        ("unit", pa.int64()),
+        ("person", pa.int64()),
+        ("arm", pa.int16()),
+        ("kind", pa.int8()),
+        ("chance", pa.float64()),
+        ("segments", pa.list_(pa.string())),
+        ("time", pa.int64()),
+        ("arrival", pa.int64()),
+    ]
+)
+VIEWS = pa.schema([("decision", pa.int64()), ("time", pa.int64()), ("arrival", pa.int64())])
+OUTCOMES = pa.schema([("person", pa.int64()), ("measure", pa.int16()), ("time", pa.int64()), ("amount", pa.float64())])
+LINKS = pa.schema([("previous", pa.int64()), ("person", pa.int64())])
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is read of any event."""
+
+    customer: str
+    time: int
+    message_id: str = ""
+    decision_id: str | None = None
+    anonymous_id: str | None = None
+    properties: dict[str, Any] = {}
+    previous: str = ""
+    context: dict[str, Any] = {}
+    unit: str = ""
+    variants: dict[str, str] = {}
+    forced: list[str] = []
+    chances: dict[str, float] = {}
+    unassigned: bool = False
+    bot: bool = False
+    catalog_version: str = ""
+
+
+class Extract(msgspec.Struct, frozen=True):
+    """Columns of a batch of events."""
+
+    decisions: pa.Table
+    views: pa.Table
+    flagged: pa.Table
+    """Meetings that need no view, as the page told of them itself."""
+    outcomes: pa.Table
+    links: pa.Table
+    unconverted: int
+    """Orders in another currency."""
+
+
+_decoder = msgspec.json.Decoder(Noted)
+
+
+def types(trial: Trial) -> list[str]:
+    """The kinds of events that matter."""
+    pages = [kind for kind, name in PAGES.items() if any(measure.event == name for measure in trial.measures)]
+    return ["track", "decision", "joined", *pages]
+
+
+def extract(table: pa.Table, trial: Trial, past: Past) -> Extract:
+    """Of rows of the archive (COLUMNS)."""
+    measures: dict[str, list[tuple[int, Measure, float]]] = {}
+    for at, measure in enumerate(trial.measures):
+        measures.setdefault(measure.event, []).append((at, measure, 1.0))
+        if measure.is_money and measure.event == ORDERED:
+            measures.setdefault(REFUNDED, []).append((at, measure, -1.0))
+    rows = _Rows(trial, past, measures)
+    wanted = pa.array([VIEWED, FLAGGED, *measures], pa.string())
+    is_wanted = pc.fill_null(pc.or_(pc.not_equal(table["type"], "track"), pc.is_in(table["event"], wanted)), False)
+    for batch in table.filter(is_wanted).to_batches(max_chunksize=10_000):
+        kinds, names, arrivals, payloads = (batch[name].to_pylist() for name in ("type", "event", "arrival", "payload"))
+        for kind, name, arrival, payload in zip(kinds, names, arrivals, payloads, strict=True):
+            rows.add(kind, name or PAGES.get(kind, ""), arrival, _decoder.decode(payload))
+    return rows.finish()
+
+
+class _Rows:
+    """Rows as they are found."""
+
+    def __init__(self, trial: Trial, past: Past, measures: dict[str, list[tuple[int, Measure, float]]]) -> None:
+        self._trial, self._past, self._measures = trial, past, measures
+        self._arms = {name: at for at, name in enumerate(trial.arms)}
+        self._decisions: list[tuple[Any, ...]] = []
+        self._views: list[tuple[Any, ...]] = []
+        self._flagged: list[tuple[Any, ...]] = []
+        self._outcomes: list[tuple[Any, ...]] = []
+        self._links: list[tuple[Any, ...]] = []
+        self._unconverted = 0
+
+    def add(self, kind: str, name: str, arrival: int, event: Noted) -> None:
+        if kind == "decision":
+            self._decisions += self._decide(event, arrival)
+            return
+        if kind == "joined":
+            self._links.append((fingerprint(event.previous), fingerprint(event.customer)))
+            return
+        if name == VIEWED:
+            self._views += self._view(event, arrival)
+        elif name == FLAGGED:
+            self._flagged += self._flag(event, arrival)
+        for at, measure, sign in self._measures.get(name, ()):
+            self._outcomes += self._measure(event, name, at, measure, sign)
+
+    def finish(self) -> Extract:
+        return Extract(
+            _table(self._decisions, MEETINGS),
+            _table(self._views, VIEWS),
+            _table(self._flagged, MEETINGS),
+            _table(self._outcomes, OUTCOMES),
+            _table(self._links, LINKS),
+            self._unconverted,
+        )
+
+    def _decide(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
+        arm = event.variants.get(self._trial.id)
+        kind = _kind(event, self._trial.id)
+        person = self._person(event)
+        if not person or (arm is None and kind not in (BOT, UNASSIGNED)):
+            return
+        shares = self._past.shares(event.catalog_version)
+        if kind == CLEAN and (shares is None or arm not in self._arms):
+            return  # it did not run then, as after it was rolled out; or the arm is no more
+        chance = event.chances.get(self._trial.id) or (shares or {}).get(arm or "") or 1 / len(self._trial.arms)
+        unit = event.unit if self._trial.unit == "customer" and event.unit else person
+        said = event.decision_id or event.message_id
+        place = self._arms.get(arm or "", UNKNOWN)
+        meeting = (place, kind, chance, [_label(event.context, name) for name in self._trial.analysis.segments])
+        yield (fingerprint(said), fingerprint(unit), fingerprint(person), *meeting, event.time, arrival)
+
+    def _view(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
+        decision, placement = (identifier(event.properties.get(name)) for name in ("decision_id", "placement"))
+        if decision and (self._trial.placements is None or placement in self._trial.placements):
+            yield fingerprint(decision), event.time, arrival
+
+    def _flag(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
+        experiment, arm = (identifier(event.properties.get(name)) for name in ("experiment_id", "variation_id"))
+        person = self._person(event)
+        if experiment != self._trial.id or arm not in self._arms or not person:
+            return
+        chance = dict(zip(self._trial.arms, self._trial.shares, strict=True))[arm]
+        segments = [_label(event.context, name) for name in self._trial.analysis.segments]
+        unit = fingerprint(person)
+        yield 0, unit, unit, self._arms[arm], CLEAN, chance, segments, event.time, arrival
+
+    def _measure(self, event: Noted, name: str, at: int, measure: Measure, sign: float) -> Iterator[tuple[Any, ...]]:
+        properties, person = event.properties, self._person(event)
+        if not person or any(properties.get(key) != value for key, value in measure.where.items()):
+            return
+        if measure.placements is not None and properties.get("placement") not in measure.placements:
+            return
+        amount = 1.0
+        if measure.property is not None:
+            amount = number(properties.get(measure.property))
+        elif measure.is_money:
+            if properties.get("currency", self._trial.currency) != self._trial.currency:
+                self._unconverted += 1
+                return
+            amount = look(name, event.time, properties).revenue
+        yield fingerprint(person), at, event.time, sign * amount
+
+    def _person(self, event: Noted) -> str:
+        return event.customer if self._trial.unit == "customer" else event.anonymous_id or ""
+
+
+def _kind(event: Noted, experiment: str) -> int:
+    if event.bot:
+        return BOT
+    if event.unassigned:
+        return UNASSIGNED
+    return FORCED if experiment in event.forced else CLEAN
+
+
+def _label(context: dict[str, Any], name: str) -> str:
+    return identifier(context.get(name))[:SEGMENT_LENGTH]
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)

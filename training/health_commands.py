@@ -1,0 +1,42 @@
+"""`kairos models health`. Its imports are light: what it needs is imported when it runs."""
+
+# No `from __future__ import annotations`: the command line reads the annotations.
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def health(
+    version: Annotated[str, Parameter(help="A version's number, or an alias that names it.")] = "champion",
+    *,
+    name: Annotated[str, Parameter(help="The registered model's name.")] = "offers",
+    days: Annotated[float, Parameter(help="How many last days are looked at.")] = 7.0,
+    metrics: Annotated[Path | None, Parameter(help="A file for Prometheus' text format.")] = None,
+    home: Annotated[Path | None, Parameter(help="The data folder; else KAIROS_HOME, else .kairos here.")] = None,
+) -> None:
+    """Say whether a model still sees and says what it did: drift, missing values, calibration, reward rates.
+
+    From logged decisions, their features as logged and rewards whose time is over. Exit code 1 says that something is
+    to be done.
+    """
+    from rich.console import Console
+
+    from features import history
+    from features.settings import load
+    from training import freshness, health_log, health_terminal
+
+    settings = load(os.environ, home)
+    console = Console()
+    health_log.load(settings.home, name, version)  # before the history, which may take its time
+    with console.status("bringing the history up to date"):
+        freshness.flush(settings)
+        if not history.is_current(settings.home):
+            history.rebuild(settings.home)
+    found = health_log.inspect(settings.home, name, version, days)
+    if metrics is not None:
+        temporary = metrics.with_name(f".{metrics.name}.new")
+        temporary.write_text(health_terminal.expose(found))
+        temporary.replace(metrics)
+    raise SystemExit(health_terminal.show(console, found))

@@ -1,0 +1,43 @@
+"""What a training is asked for, and where its progress is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from models.bundle import CHAMPION, DEFAULT_NAME
+from training import bootstrap, fit
+from training.split import Dates
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from training.labels import Kind
+
+
+class Advance(Protocol):
+    """Tells a stage's progress: done of all."""
+
+    def __call__(self, done: int, total: int) -> None: ...
+
+
+class Stages(Protocol):
+    """Where progress is shown."""
+
+    def stage(self, title: str) -> AbstractContextManager[Advance]: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    labels: Kind | Literal["auto"] = "auto"
+    reward: str | None = None
+    name: str = DEFAULT_NAME
+    alias: str = CHAMPION
+    dates: Dates = Dates()
+    queries: bootstrap.Options = bootstrap.Options()
+    fit: fit.Options = fit.Options()
+    seed: int = 0
+    promote: bool = False
+    """Move the alias if every gate holds; else only where there is no champion yet."""

@@ -1,0 +1,133 @@
+"""What the archive says of exposures and of what came after: as `attribution` wants it, by who the customers became."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from features import archive
+from features.events.occurrences import identifier, look
+from features.events.schema import Track, decode
+from features.identity import MOST_HOPS, link_of
+from training.attribution import Order, Refund, Touch, Window
+from training.labels import ORDERED, SECOND, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from features.home import Home
+
+EXPOSURE_EVENT, CLICK_EVENT = "Promotion Viewed", "Promotion Clicked"
+REFUNDED, CANCELLED = "Order Refunded", "Order Cancelled"
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+class Behaviour(msgspec.Struct, kw_only=True):
+    """What customers did, each event once, in the order of its arrival."""
+
+    exposures: list[Touch] = []
+    clicks: list[Touch] = []
+    orders: list[Order] = []
+    refunds: list[Refund] = []
+    until: int = 0
+    """When the latest event of the archive arrived: what could have been heard of by then, was."""
+
+
+def read_behaviour(home: Home) -> Behaviour:
+    """Exposures, clicks, orders and refunds of the archive; an id that was joined to another counts as that."""
+    owners = read_owners(home)
+    behaviour = Behaviour()
+    names = (EXPOSURE_EVENT, CLICK_EVENT, ORDERED, REFUNDED, CANCELLED)
+    table = archive.read(home.archive, ["arrival", "event", "payload"], types=["track"])
+    if len(table):
+        behaviour.until = int(pc.max(table["arrival"]).as_py())
+    for payload in payloads(table.filter(pc.is_in(table["event"], value_set=pa.array(names, pa.string())))):
+        event = decode(payload)
+        if isinstance(event, Track):
+            _take(behaviour, event, _follow(owners, event.customer))
+    return behaviour
+
+
+def _take(behaviour: Behaviour, event: Track, customer: str) -> None:
+    properties = event.properties
+    if event.event in (EXPOSURE_EVENT, CLICK_EVENT):
+        decision, placement, candidate = (
+            identifier(properties.get(name)) for name in ("decision_id", "placement", "promotion_id")
+        )
+        if decision and placement and candidate:
+            touch = Touch((decision, placement, candidate), customer, event.time)
+            (behaviour.exposures if event.event == EXPOSURE_EVENT else behaviour.clicks).append(touch)
+        return
+    order = identifier(properties.get("order_id"))
+    if event.event == ORDERED:
+        behaviour.orders.append(Order(order or event.message_id, customer, event.time, measure(event)))
+    elif order:
+        amount = measure(event) if event.event == REFUNDED else math.inf
+        behaviour.refunds.append(Refund(order, amount or math.inf))
+
+
+def measure(event: Track) -> float:
+    """An order's revenue: as it says, else the sum of its lines."""
+    said = look(event.event, event.time, event.properties)
+    return said.revenue or sum(item.price * item.quantity for item in said.items)
+
+
+def read_owners(home: Home) -> dict[str, str]:
+    """Id -> the id that it was joined to first: that one has its past."""
+    owners: dict[str, str] = {}
+    for payload in payloads(archive.read(home.archive, ["payload"], types=["identify", "alias"])):
+        event = decode(payload)
+        if (target := link_of(event)) is not None:
+            owners.setdefault(event.customer, target)
+    return owners
+
+
+def _follow(owners: dict[str, str], customer: str) -> str:
+    for _ in range(MOST_HOPS):
+        if (owner := owners.get(customer)) is None:
+            break
+        customer = owner
+    return customer
+
+
+def read_windows(home: Home) -> dict[str, Window]:
+    """Attribution windows by placement, of the catalog: `attribution: {click: 30m, conversion: 7d}`.
+
+    Raises TrainingError for one that is no duration.
+    """
+    document: Any = None
+    with contextlib.suppress(OSError, yaml.YAMLError):
+        document = yaml.safe_load(home.catalog.read_text())
+    placements = document.get("placements") if isinstance(document, dict) else None
+    windows = {}
+    for placement in placements if isinstance(placements, list) else []:
+        if isinstance(placement, dict) and isinstance(said := placement.get("attribution"), dict):
+            try:
+                given = {name: parse(said[name]) for name in ("click", "conversion") if name in said}
+            except ValueError as error:
+                raise TrainingError(f"attribution of placement {placement.get('id')!r}: {error}") from None
+            windows[str(placement.get("id"))] = Window(**given)
+    return windows
+
+
+def parse(text: object) -> int:
+    """Microseconds of a duration. Raises ValueError.
+
+    >>> parse("1d12h") == 36 * 3600 * SECOND
+    True
+    """
+    if not isinstance(text, str) or not re.fullmatch(r"(?:\d{1,6}[dhms])+", text):
+        raise ValueError(f"{text!r} is no duration such as 30m, 24h or 7d")
+    return sum(int(count) * UNITS[unit] for count, unit in re.findall(r"(\d+)([dhms])", text)) * SECOND
+
+
+def payloads(table: pa.Table) -> Iterator[bytes]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.column("payload").to_pylist()
