@@ -52,6 +52,10 @@ IncreasingOption = Annotated[
 DecreasingOption = Annotated[
     tuple[str, ...], Parameter(help="A feature that may only lower the score; may be repeated.", negative=())
 ]
+StatesOption = Annotated[
+    Literal["joined", "logged"],
+    Parameter(help="Logged labels: customers as Feast joins them, or as each decision logged them."),
+]
 SeedOption = Annotated[int, Parameter(help="Of every random draw.")]
 AliasOption = Annotated[str, Parameter(help="The alias that the new version gets.")]
 PromoteOption = Annotated[
@@ -89,6 +93,7 @@ def train(
     calibration: CalibrationOption = "platt",
     increasing: IncreasingOption = (),
     decreasing: DecreasingOption = (),
+    states: StatesOption = "joined",
     seed: SeedOption = 0,
     alias: AliasOption = "champion",
     promote: PromoteOption = False,
@@ -134,6 +139,7 @@ def train(
             decreasing=decreasing,
         ),
         seed=seed,
+        states=states,
         promote=promote,
     )
     report = pipeline.train(load(os.environ, home), options, Terminal(console))

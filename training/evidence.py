@@ -20,7 +20,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The metric's lower end over the champion must be above this; below 0, a model that is hardly worse is taken."""
     auc: float | None = 0.5
     """The lower end of the AUC must be above this: a model that knows something."""
-    calibration_error: float | None = 0.02
+    calibration_error: float | None = 0.03
     """Most ECE; or what a calibrated model reaches by chance on so few rows, if that is more."""
     calibration_ratio: tuple[float, float] | None = (0.8, 1.25)
     """Predicted over actual must lie here, with some of its interval."""

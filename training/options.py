@@ -39,5 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     queries: bootstrap.Options = bootstrap.Options()
     fit: fit.Options = fit.Options()
     seed: int = 0
+    states: Literal["joined", "logged"] = "joined"
+    """Logged labels: the customers' rows joined from the historical store, or as each decision logged them."""
     promote: bool = False
     """Move the alias if every gate holds; else only where there is no champion yet."""

@@ -76,7 +76,7 @@ def label(settings: Settings, options: Options, stages: Stages) -> Labelled:
         kind, reward = choose(options, bootstrap.count(home))
         rewards = None
         if kind == "logged":
-            queries = logged.label(home, CONVERSION if reward == CONVERSION else CLICK)
+            queries = logged.label(home, CONVERSION if reward == CONVERSION else CLICK, options.states == "logged")
         else:
             rewards = bootstrap.read_rewards(home, reward)
             queries = bootstrap.label(home, reward, rewards, options.queries)

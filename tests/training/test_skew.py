@@ -19,6 +19,8 @@ from models import bundle
 from models.bundle import Calibration, Description
 from models.signature import Feature, Signature
 from tests.training.archives import visits, write
+from training import logged
+from training.dataset import Source
 from training.preparation import OFFLINE
 from training.skew import Audit, audit
 from training.skew_commands import SKEWED, skew
@@ -62,6 +64,19 @@ def test_what_was_served_is_what_training_joins(home: Home) -> None:
     assert len(found.lines) > 30
     assert all(line.compared == 600 for line in found.lines)
     assert found.skewed(0.0) == []
+
+
+def test_training_may_take_the_logged_rows_themselves(home: Home) -> None:
+    rewrite(home, visits(home, count=60), meddle)
+    history.rebuild(home)
+    source = Source(home, open_store(home, OFFLINE))
+    values = [
+        np.concatenate([chunk.features[SABOTAGED] for chunk in source.read(logged.label(home, with_states=which))])
+        for which in (True, False)
+    ]
+    apart = np.abs(values[0] - values[1])
+    assert apart.max() == pytest.approx(3600.0)
+    assert 0.1 < (apart > 1.0).mean() < 0.4
 
 
 def test_one_sabotaged_feature_is_named_alone_with_how_much_of_it_differs(home: Home) -> None:
