@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CACHED_CUSTOMERS = 20_000
-BATCH = 500
+BATCH = 2000
 SECOND = 1_000_000
 DEAD_LETTERS = dead_letters.STREAM
 
