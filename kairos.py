@@ -15,12 +15,12 @@ VERBS = {
     "import": ("features.commands:import_", "Bring in files of events or orders."),
     "train": ("training.commands:train", "Train a model from the archive, evaluate and promote it."),
     "models": ("training.versions.commands:models", "List, compare, promote and roll back the versions of models."),
-    "skew": ("training.skew_commands:skew", "Compare what decisions were made with to what training joins for them."),
+    "skew": ("training.skew.commands:skew", "Compare what decisions were made with to what training joins for them."),
     "off-policy": (
-        "training.off_policy_commands:off_policy",
+        "training.off_policy.commands:off_policy",
         "Say what a policy would have earned, from a log of what another one picked.",
     ),
-    "uplift": ("training.uplift_commands:uplift", "Say for whom a treatment works, from a randomised test."),
+    "uplift": ("training.uplift.commands:uplift", "Say for whom a treatment works, from a randomised test."),
     "decide": ("service.commands:decide", "Show one decision for a customer and a placement."),
     "replay-decision": (
         "service.decisions.commands:replay_decision",

@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from models.off_policy import Valuation
     from training.comparison import Comparison
-    from training.skew import Audit
+    from training.skew.auditing import Audit
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

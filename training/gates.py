@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.off_policy import Valuation
     from training.comparison import Comparison, Judged
     from training.evaluation import Reliability
-    from training.skew import Audit
+    from training.skew.auditing import Audit
 
 FILE = "gates.yaml"
 REPLICATES = 1000

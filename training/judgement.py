@@ -9,9 +9,11 @@ import numpy as np
 
 from models.bundle import Bundle, BundleError, calibrate, load, read_aliases
 from models.off_policy import OffPolicyError
-from training import baselines, comparison, fit, gates, off_policy, serving, skew
+from training import baselines, comparison, fit, gates, serving
 from training.baselines import Scored
 from training.labels import CLICK, MICROSECOND
+from training.off_policy.valuing import value_of
+from training.skew.auditing import audit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +120,7 @@ def judge(home: Home, store: FeatureStore, trial: Trial, fitted: Fitted, descrip
         and means_the_same(champion.bundle, trial.queries),
         serving=served,
         calibration_rewards=fitted.calibration_rewards,
-        audit=skew.audit(home, store) if trial.queries.kind == "logged" else None,
+        audit=audit(home, store) if trial.queries.kind == "logged" else None,
         valuation=_value(home, trial, bundle),
     )
     return Judgement(
@@ -132,9 +134,7 @@ def _value(home: Home, trial: Trial, bundle: Bundle | None) -> Valuation | None:
         return None
     window = trial.window
     try:
-        return off_policy.value_of(
-            home, bundle.propensities, since=window.test_from, until=window.test_until - MICROSECOND
-        )
+        return value_of(home, bundle.propensities, since=window.test_from, until=window.test_until - MICROSECOND)
     except OffPolicyError:
         return None
 

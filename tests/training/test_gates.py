@@ -16,7 +16,7 @@ from training.comparison import judge as compare
 from training.evaluation import Reliability
 from training.gates import Bounds, Evidence, Serving, Verdict
 from training.labels import Queries, TrainingError
-from training.skew import Audit, Line
+from training.skew.auditing import Audit, Line
 
 if TYPE_CHECKING:
     from features.home import Home

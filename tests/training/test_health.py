@@ -15,8 +15,8 @@ from models import bundle
 from models.bundle import BundleError, Calibration, Description
 from models.signature import Feature, Signature
 from tests.training.archives import DAY, PRODUCTS, LiveShop, product, track, write
-from training import health
-from training.health import compare, judge
+from training.health import examining
+from training.health.examining import compare, judge
 from training.labels import TrainingError
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def test_too_little_of_anything_is_said(home: Home, capsys: pytest.CaptureFixtur
 
 
 def test_the_worst_state_is_the_healths() -> None:
-    def make(*drifts: Any) -> health.Health:
+    def make(*drifts: Any) -> examining.Health:
         fine = compare("p", draw(1), draw(2), (4000, 4000))
-        return health.Health(
+        return examining.Health(
             label="m/1", before=("", "", 1), now=("", "", 1), features=list(drifts), scores=fine, versions=[]
         )
 

@@ -16,7 +16,7 @@ import kairos
 from features.documents import DocumentError
 from features.imports.sources import SourceError
 from models.off_policy import OffPolicyError
-from training.off_policy_files import value_files
+from training.off_policy.files import value_files
 from training.tables import TableError
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from models.bundle import Calibration, Description
 from models.off_policy import OffPolicyError, value
 from models.signature import Feature, Signature
 from tests.training.archives import CATALOG, CATEGORIES, PRODUCTS, LiveShop, product, publish, track, write
-from training import off_policy
-from training.off_policy import find, value_of
-from training.off_policy_pools import read_catalogs, reconstruct
+from training.off_policy import valuing
+from training.off_policy.pools import read_catalogs, reconstruct
+from training.off_policy.valuing import find, value_of
 
 if TYPE_CHECKING:
     from features.home import Home
@@ -131,7 +131,7 @@ def test_only_decisions_between_two_instants_and_at_most_so_many_are_valued(shop
 def test_weights_are_the_chances_of_both_policies(shop_home: Home) -> None:
     slots = find(shop_home).slots[:3]
     propensity = np.tile(np.arange(6.0), 3) / 6.0
-    rounds = off_policy.weigh(slots, propensity)
+    rounds = valuing.weigh(slots, propensity)
     for at, it in enumerate(slots):
         chance = EXPLORATION / 6 + (0.9 if it.slot.items[0].id == OFFERS[5] else 0.0)
         assert rounds.weight[at] == pytest.approx(chance * 6)
@@ -195,7 +195,7 @@ def test_a_log_without_exploration_cannot_value_another_policy(home: Home) -> No
     close(home, shop)
     slots = find(home).slots
     assert len(slots) == 300
-    valued = value(off_policy.weigh(slots, np.tile(np.arange(6.0)[::-1], 300)))
+    valued = value(valuing.weigh(slots, np.tile(np.arange(6.0)[::-1], 300)))
     assert not valued.is_trusted
     assert valued.support.uncovered == 1.0
 

@@ -18,7 +18,7 @@ from service.decisions.schema import AskedPlacement, DecisionRequest
 from service.publisher import publication
 from tests.service import shop
 from tests.service.test_choose import NOW, compiled, framed, question
-from training.off_policy_pools import Pool, read_catalogs, reconstruct
+from training.off_policy.pools import Pool, read_catalogs, reconstruct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from tests.training.archives import visits, write
 from training import logged
 from training.dataset import Source
 from training.preparation import OFFLINE
-from training.skew import Audit, audit
-from training.skew_commands import SKEWED, skew
+from training.skew.auditing import Audit, audit
+from training.skew.commands import SKEWED, skew
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ from features.documents import DocumentError
 from features.events.schema import Decision, Served, Slot
 from models.uplift import UpliftError
 from tests.training.archives import DAY, PRODUCTS, LiveShop, product, track, write
-from training import uplift, uplift_files, uplift_holdout
 from training.plots import qini
 from training.tables import TableError
-from training.uplift_groups import Trial
+from training.uplift import files, holdout, learning
+from training.uplift.groups import Trial
 
 if TYPE_CHECKING:
     from features.home import Home
@@ -30,7 +30,7 @@ needs_data = pytest.mark.skipif(not EMAIL.exists(), reason="the e-mail test is n
 
 @needs_data
 def test_womens_mail_works_for_who_bought_womens_goods() -> None:
-    finding = uplift.find(uplift_files.read(EMAIL, EXAMPLE))
+    finding = learning.find(files.read(EMAIL, EXAMPLE))
     assert finding.effect.value == pytest.approx(0.0452, abs=1e-4)
     assert finding.shows_for_whom
     assert list(finding.curves) == ["two models", "transformed outcome"]
@@ -52,7 +52,7 @@ def test_mens_mail_works_and_is_not_said_to_work_for_some_more_than_for_others(t
     }
     path = tmp_path / "mens.yaml"
     path.write_text(yaml.safe_dump(mapping))
-    finding = uplift.find(uplift_files.read(EMAIL, path))
+    finding = learning.find(files.read(EMAIL, path))
     assert finding.effect.low > 0.06
     assert not finding.shows_for_whom
     assert not any(group.differs for group in finding.by_feature)
@@ -123,7 +123,7 @@ def test_an_effect_that_is_the_same_for_all_is_not_said_to_differ() -> None:
         treated=treated,
         outcome=(generator.random(6000) < 0.2 + 0.1 * treated).astype(float),
     )
-    finding = uplift.find(trial)
+    finding = learning.find(trial)
     assert finding.effect.low > 0.0
     assert not finding.shows_for_whom
     assert not any(group.differs for group in finding.by_feature)
@@ -145,7 +145,7 @@ def test_an_effect_that_is_the_same_for_all_is_not_said_to_differ() -> None:
 def test_what_is_no_test_is_refused(tmp_path: Path, said: dict[str, Any], error: type[Exception], message: str) -> None:
     data, mapping = write_test(tmp_path, 1000, **said)
     with pytest.raises(error, match=message):
-        uplift.find(uplift_files.read(data, mapping))
+        learning.find(files.read(data, mapping))
 
 
 def test_a_command_without_a_test_is_refused(run: Run) -> None:
@@ -200,9 +200,9 @@ def test_the_holdout_tells_for_whom_decisions_work(home: Home) -> None:
         if held.generator.random() < (0.5 if (variant, device) == ("open", "mobile") else 0.15):
             held.order(customer)
     held.close(home)
-    trial = uplift_holdout.read(home)
+    trial = holdout.read(home)
     assert len(trial.units) == 1000
-    finding = uplift.find(trial)
+    finding = learning.find(trial)
     assert finding.effect.low > 0.1
     assert finding.shows_for_whom
     assert finding.by_feature[0].name in ("device = mobile", "device = desktop")
@@ -222,9 +222,9 @@ def test_who_was_not_in_the_holdout_by_chance_or_for_long_enough_is_left_out(hom
     held.shop.tick(8 * DAY / 1e6)
     held.see("late", held.visit("late", "open", "mobile"))
     held.close(home, days=1)
-    trial = uplift_holdout.read(home)
+    trial = holdout.read(home)
     assert trial.units == ["good", "other"]
     assert trial.treated.tolist() == [True, False]
     assert trial.outcome.tolist() == [1.0, 0.0]
     with pytest.raises(UpliftError, match=r"experiment 'hero-test'.*nobody is in it"):
-        uplift_holdout.read(home, "hero-test", "b", "a")
+        holdout.read(home, "hero-test", "b", "a")

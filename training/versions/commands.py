@@ -20,7 +20,7 @@ PlotOption = Annotated[Path | None, Parameter(help="Where the figure goes; else 
 ForceOption = Annotated[bool, Parameter(help="Also one whose gates did not hold.", negative="")]
 
 models = App(name="models", help="List, compare, promote and roll back the versions of models.")
-models.command("training.health_commands:health", name="health")
+models.command("training.health.commands:health", name="health")
 
 
 @models.command(name="list")

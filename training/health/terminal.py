@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from training.health import Drift, Health, State, Version
+    from training.health.examining import Drift, Health, State, Version
 
 STYLES: dict[State, str] = {"ok": "green", "watch": "yellow", "act": "bold red"}
 SHOWN = 12

@@ -21,8 +21,8 @@ from models.uplift import UpliftError
 from training import logged
 from training.labels import DAY, ORDERED, SECOND
 from training.rewards import payloads, read_behaviour
-from training.uplift_files import encode
-from training.uplift_groups import Trial
+from training.uplift.files import encode
+from training.uplift.groups import Trial
 
 if TYPE_CHECKING:
     from features.home import Home

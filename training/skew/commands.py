@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.skew import Audit
+    from training.skew.auditing import Audit
 
 HomeOption = Annotated[Path | None, Parameter(help="The data folder; else KAIROS_HOME, else .kairos here.")]
 DecisionsOption = Annotated[
@@ -36,7 +36,7 @@ def skew(*, decisions: DecisionsOption = 1000, every: AllOption = False, home: H
     from features.store import open_store
     from training import freshness, gates
     from training.preparation import OFFLINE
-    from training.skew import audit
+    from training.skew.auditing import audit
     from training.terminal import Terminal
 
     settings, console = load(os.environ, home), Console()

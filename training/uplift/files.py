@@ -11,7 +11,7 @@ from features.imports.mapping import Expression, Name  # noqa: TC001  # pydantic
 from models.uplift import UpliftError
 from training import tables
 from training.tables import Reading
-from training.uplift_groups import Trial
+from training.uplift.groups import Trial
 
 if TYPE_CHECKING:
     from pathlib import Path

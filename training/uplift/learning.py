@@ -13,11 +13,11 @@ import numpy as np
 
 from features.ids import digest
 from models.uplift import Effect, Qini, UpliftError, curve_qini, measure_effect, transform
-from training.uplift_groups import compare, rank, slice_features, suspect
+from training.uplift.groups import compare, rank, slice_features, suspect
 
 if TYPE_CHECKING:
     from training.labels import Flags, Floats
-    from training.uplift_groups import Group, Trial
+    from training.uplift.groups import Group, Trial
 
 TREES, LEAVES, RATE = 60, 8, 0.05
 """Small: effects are a fraction of the outcomes that they are differences of."""

@@ -19,7 +19,7 @@ from models.off_policy import OffPolicyError
 from training import logged
 from training.dataset import Source
 from training.labels import CLICK, read_zone
-from training.off_policy_pools import Pool, read_catalogs, reconstruct
+from training.off_policy.pools import Pool, read_catalogs, reconstruct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

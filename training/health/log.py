@@ -11,10 +11,11 @@ import numpy as np
 from features.store import open_store
 from models import bundle as bundles
 from models.bundle import BundleError, calibrate
-from training import health, logged, parts
+from training import logged, parts
 from training.attribution import TARGETS
 from training.dataset import Source
-from training.health import Health
+from training.health import examining
+from training.health.examining import Health
 from training.labels import CLICK, DAY, SECOND, TrainingError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def inspect(home: Home, name: str, wanted: str, days: float) -> Health:
     old, new = (parts.gather(source, it, described.signature).matrix for it in (before, now))
     units = len(set(before.customers)), len(set(now.customers))
     drifts = [
-        health.compare(
+        examining.compare(
             feature.name, old[:, at].astype(np.float64), new[:, at].astype(np.float64), units,
             is_category=feature.kind == "category",
         )
@@ -67,7 +68,7 @@ def inspect(home: Home, name: str, wanted: str, days: float) -> Health:
         before=_tell(before),
         now=_tell(now),
         features=sorted(drifts, key=lambda it: -it.index),
-        scores=health.compare("propensity", said, says, units),
+        scores=examining.compare("propensity", said, says, units),
         versions=compare_versions(read_served(home, _reward_of(model)), days, _reward_of(model), described.reward),
     )
 
@@ -142,7 +143,7 @@ def read_served(home: Home, reward: Target) -> Served:
     )
 
 
-def compare_versions(served: Served, days: float, counted: str, predicted: str) -> list[health.Version]:
+def compare_versions(served: Served, days: float, counted: str, predicted: str) -> list[examining.Version]:
     """All versions that served lately, those with most exposures first; `counted` is the reward, `predicted` the one
     that propensities are of.
     """
@@ -156,7 +157,7 @@ def compare_versions(served: Served, days: float, counted: str, predicted: str) 
             customers = [served.customers[at] for at in mine.tolist()]
             comparable = counted == predicted
             found.append(
-                health.judge(label, customers, served.propensity[mine], served.rewarded[mine], comparable=comparable)
+                examining.judge(label, customers, served.propensity[mine], served.rewarded[mine], comparable=comparable)
             )
     return sorted(found, key=lambda it: -it.exposures)
 

@@ -55,8 +55,8 @@ def off_policy(
 
 
 def _value_files(console: "Console", log: Path, target: Path, mapping: Path) -> int:
-    from training.off_policy_files import value_files
-    from training.off_policy_terminal import show
+    from training.off_policy.files import value_files
+    from training.off_policy.terminal import show
 
     valued = value_files(log, target, mapping)
     for note in valued.notes:
@@ -82,17 +82,18 @@ def _value_model(
     folder = settings.home.bundles / name / version
     if not folder.is_dir():
         raise OffPolicyError(f"there is no model {name}/{version}: neither an alias nor a version of {name!r}")
-    from training import freshness, off_policy  # which imports Feast, and that takes seconds
-    from training.off_policy_terminal import show
+    from training import freshness
+    from training.off_policy import valuing  # which imports Feast, and that takes seconds
+    from training.off_policy.terminal import show
 
     loaded = bundle.load(folder)
     since = _since(loaded.description.window[1]) if days is None else time.time_ns() // 1000 - int(days * DAY)
     freshness.flush(settings)
-    found = off_policy.find(settings.home, placements, since)
+    found = valuing.find(settings.home, placements, since)
     if found.slots and not history.is_current(settings.home):
         with console.status("bringing the history up to date"):
             history.rebuild(settings.home, lambda _done, _total: None)
-    valuation = off_policy.value_slots(settings.home, loaded.propensities, found)
+    valuation = valuing.value_slots(settings.home, loaded.propensities, found)
     for reason, count in sorted(found.left_out.items(), key=lambda item: -item[1]):
         console.print(f"{count:,} slots left out: {reason}", highlight=False, soft_wrap=True)
     title = f"{loaded.label} in {valuation.support.slates:,} logged slots, by their first pick"

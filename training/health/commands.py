@@ -25,18 +25,19 @@ def health(
 
     from features import history
     from features.settings import load
-    from training import freshness, health_log, health_terminal
+    from training import freshness
+    from training.health import log, terminal
 
     settings = load(os.environ, home)
     console = Console()
-    health_log.load(settings.home, name, version)  # before the history, which may take its time
+    log.load(settings.home, name, version)  # before the history, which may take its time
     with console.status("bringing the history up to date"):
         freshness.flush(settings)
         if not history.is_current(settings.home):
             history.rebuild(settings.home)
-    found = health_log.inspect(settings.home, name, version, days)
+    found = log.inspect(settings.home, name, version, days)
     if metrics is not None:
         temporary = metrics.with_name(f".{metrics.name}.new")
-        temporary.write_text(health_terminal.expose(found))
+        temporary.write_text(terminal.expose(found))
         temporary.replace(metrics)
-    raise SystemExit(health_terminal.show(console, found))
+    raise SystemExit(terminal.show(console, found))

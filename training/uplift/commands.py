@@ -43,21 +43,21 @@ def uplift(
 
     if (experiment is None) == (data is None) or (data is None) != (mapping is None):
         raise UpliftError("say --data and --mapping for a file, or --experiment for Kairos' own log")
-    from training import uplift as learning
-    from training.uplift_terminal import show
+    from training.uplift import learning
+    from training.uplift.terminal import show
 
     console = Console()
     if data is not None and mapping is not None:
-        from training import uplift_files
+        from training.uplift import files
 
-        trial = uplift_files.read(data, mapping)
+        trial = files.read(data, mapping)
     else:
         from features.settings import load
-        from training import uplift_holdout
+        from training.uplift import holdout
 
         settings = load(os.environ, home)
         within = int(days * DAY)
-        trial = uplift_holdout.read(settings.home, experiment or "", treated, control, outcome, within)
+        trial = holdout.read(settings.home, experiment or "", treated, control, outcome, within)
     with console.status("learning from one half, judging by the other"):
         finding = learning.find(trial, seed)
     code = show(console, finding)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from models.uplift import Effect
-    from training.uplift import Finding
-    from training.uplift_groups import Group
+    from training.uplift.groups import Group
+    from training.uplift.learning import Finding
 
 UNTRUSTED = 3
 """Exit code of a test whose treatment was not drawn at random."""
