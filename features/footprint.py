@@ -36,6 +36,7 @@ USES = {
     b"candidates": "candidates by partition",
     b"changed": "candidates by partition",
     b"answer": "answers kept for retries",
+    b"newest": "arrivals of newest events",
 }
 _PARTITIONED = re.compile(rb"kairos:\{\d+\}:([a-z]+)")
 

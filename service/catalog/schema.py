@@ -80,6 +80,15 @@ class Candidate(Part):
     """Groups of which nothing may stand on a page with this candidate."""
 
 
+class Attribution(Part):
+    """For how long after an exposure a reward counts for it, to training."""
+
+    click: Duration | None = None
+    """Half an hour if left out."""
+    conversion: Duration | None = None
+    """Seven days if left out."""
+
+
 class Placement(Part):
     """A place on the page."""
 
@@ -111,6 +120,7 @@ class Placement(Part):
     """The default is served, and what would have been chosen is logged: to watch a model before it decides."""
     model: str = "champion"
     """The alias of the model that scores."""
+    attribution: Attribution | None = None
 
 
 class Consent(Part):

@@ -90,7 +90,9 @@ def make(home: Any, events: int, customers: int, candidates: int, partitions: in
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    from features import embedded, replay
+    from redis import Redis
+
+    from features import embedded, footprint, replay
     from features.home import Home
     from features.settings import Settings
 
@@ -101,6 +103,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         try:
             reports = [replay.replay(settings, server.url, whole=True) for _ in range(options.repeats)]
             again = replay.replay(settings, server.url)
+            with Redis.from_url(server.url) as redis:
+                bytes_each = footprint.measure(redis, settings.home).bytes_a_customer
         finally:
             embedded.stop(server)
     best = min(reports, key=lambda report: report.seconds)
@@ -115,6 +119,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_from_checkpoint": round(again.seconds, 2),
         "paused_seconds": round(best.paused, 3),
         "peak_bytes": peak,
+        "redis_bytes_a_customer": round(bytes_each),
+        "redis_mebibytes_a_million": round(bytes_each * 1e6 / 2**20),
     }
 
 

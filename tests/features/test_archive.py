@@ -163,7 +163,7 @@ def test_other_programs_read_it_as_it_is(tmp_path: Path) -> None:
     expected = sorted(ids(tmp_path))
     for _ in range(2):
         rows = duckdb.execute(
-            f"SELECT message_id, day, make_timestamp(arrival)::DATE AS of FROM read_parquet('{tmp_path}/**/*.parquet')"  # noqa: S608
+            f"SELECT message_id, day, make_timestamp(arrival)::DATE AS of FROM read_parquet('{tmp_path}/**/*.parquet')"  # noqa: S608  # a path of our own
         ).fetchall()
         assert sorted(row[0] for row in rows) == expected
         assert all(day == of for _, day, of in rows)
