@@ -47,6 +47,7 @@ def test_metrics_are_prometheus_and_count_all_processes_together(service: Servic
             there.decide("metrics-1", after=token)
             there.decide("metrics-1", flags={"look": "unmodelled"})
             assert there.post("/v1/track", {"event": "Searched"}).status_code == 400
+    service.features("metrics-1")  # waits for the worker
     after = samples(service)
 
     def grown(name: str, label: str = "") -> float:
