@@ -80,8 +80,9 @@ class Publisher:
         except DocumentError:
             self._catalog_stamp = found  # the API tells; what was published last stays
             return
+        live = versions.note(self._settings.home, version)  # also what was put back before anyone saw it change
         if self._redis.get(CATALOG_KEY) != version.encode():
-            event = publication(catalog, versions.note(self._settings.home, version), time.time_ns() // 1000)
+            event = publication(catalog, live, time.time_ns() // 1000)
             self._send(event.message_id, encode(event))
             self._redis.set(CATALOG_KEY, version)
             log.info("catalog %s is published", version)
