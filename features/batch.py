@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import consent, identity
+from features import consent, identity, traits
 from features.aggregates.engine import advance_candidates, advance_customer
 from features.aggregates.rows import LAYOUTS, blank
 from features.events.occurrences import read
-from features.events.schema import CatalogPublished, ConsentGiven, DecisionHead, Erased, Joined, SnapshotTaken
+from features.events.schema import (
+    CatalogPublished,
+    ConsentGiven,
+    DecisionHead,
+    Erased,
+    Identify,
+    Joined,
+    SnapshotTaken,
+)
 
 if TYPE_CHECKING:
     from features.aggregates.engine import Candidates
@@ -83,6 +91,10 @@ class Batch(msgspec.Struct, kw_only=True):
         elif not consent.allows(row.consent, consent.TRACKING, self.tracked):
             self.elsewhere.add(arrival)
             self.untracked += 1
+        elif isinstance(event, Identify):
+            if event.traits:  # no behaviour: the row is as old as it was
+                row.traits = traits.take_in(row.traits, event)
+                self.identities[row.text] = row
         elif (occurrence := read(event)) is not None:
             if arrival > applied:
                 for key in advance_candidates(candidates, row, occurrence, arrival):
@@ -105,13 +117,16 @@ class Batch(msgspec.Struct, kw_only=True):
         else:
             self.sent.append(identity.hand_over(row, target, arrival, event.received))
             self.handed = arrival
+        if isinstance(event, Identify) and event.traits:
+            self.sent.append(traits.send_on(event, target, (row.text, row.linked)))
+            self.handed = arrival
         self.identities[row.text] = row
         self._touch(row, arrival)
 
     def _erase(self, row: Row, arrival: int) -> None:
         empty = blank(LAYOUTS["customer"], row.text)
         row.states, row.owner, row.linked, row.assignment, row.assigned = empty.states, "", 0, "", 0
-        row.consent = {}
+        row.consent, row.traits = {}, {}
         row.applied = arrival
         self.touched.pop(row.text, None)
         self.identities.pop(row.text, None)

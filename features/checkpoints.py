@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from features import archive, history
 from features.aggregates.engine import Candidates
 from features.aggregates.packing import PackedRows
-from features.aggregates.rows import LAYOUTS, Row, pack, unpack
+from features.aggregates.rows import LAYOUTS, Row, blank, pack, unpack
 from features.events.schema import decode
 from features.finals import Alone, Final
 
@@ -40,6 +40,7 @@ class Kept(msgspec.Struct, array_like=True):
     assignment: str = ""
     assigned: int = 0
     consent: dict[str, tuple[int, bool]] = {}
+    traits: dict[str, tuple[int, Any]] = {}
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -50,6 +51,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     applied: bytes
     packed: dict[str, bytes]
     consents: dict[str, dict[str, tuple[int, bool]]]
+    traits: dict[str, dict[str, tuple[int, Any]]]
     rows: list[Kept]
     moved: list[tuple[str, int, Kept]]
     candidates: dict[int, dict[str, list[tuple[int, Kept]]]]
@@ -57,13 +59,13 @@ class Checkpoint(msgspec.Struct, kw_only=True):
 
 def _keep(row: Row) -> Kept:
     numbers, ids = pack(row)
-    said = row.owner, row.linked, row.assignment, row.assigned, row.consent
+    said = row.owner, row.linked, row.assignment, row.assigned, row.consent, row.traits
     return Kept(row.text, row.applied, numbers, ids, *said)
 
 
 def _open(view: str, kept: Kept) -> Row:
     row = unpack(LAYOUTS[view], kept.text, kept.applied, kept.numbers, kept.ids)
-    row.owner, row.linked, row.consent = kept.owner, kept.linked, kept.consent
+    row.owner, row.linked, row.consent, row.traits = kept.owner, kept.linked, kept.consent, kept.traits
     row.assignment, row.assigned = kept.assignment, kept.assigned
     return row
 
@@ -79,6 +81,7 @@ def write(home: Home, version: str, final: Final) -> None:
         applied=alone.applied.astype("<i8").tobytes(),
         packed={name: getattr(alone.packed, name).tobytes() for name in ARRAYS},
         consents=alone.consents,
+        traits=alone.traits,
         rows=[_keep(row) for row in final.rows.values()],
         moved=[(text, at, _keep(row)) for (text, at), row in final.moved.items()],
         candidates={
@@ -133,10 +136,13 @@ def _go_on(checkpoint: Checkpoint, fresh: list[tuple[int, int, bytes]]) -> Final
     )
     for arrival, partition, payload in fresh:
         event = decode(payload)
-        if (at := places.pop(event.customer, None)) is not None:
-            numbers, ids = packed.row(at)
-            row = unpack(LAYOUTS["customer"], event.customer, int(applied[at]), numbers.tolist(), ids.tolist())
-            row.consent = checkpoint.consents.pop(event.customer, {})
+        at, told = places.pop(event.customer, None), checkpoint.traits.pop(event.customer, {})
+        if at is not None or told:
+            row = blank(LAYOUTS["customer"], event.customer)
+            if at is not None:
+                numbers, ids = packed.row(at)
+                row = unpack(LAYOUTS["customer"], event.customer, int(applied[at]), numbers.tolist(), ids.tolist())
+            row.consent, row.traits = checkpoint.consents.pop(event.customer, {}), told
             state.customers[event.customer] = row
         state.candidates.setdefault(partition, Candidates())
         history.advance(partition, arrival, event, None, state)
@@ -145,7 +151,13 @@ def _go_on(checkpoint: Checkpoint, fresh: list[tuple[int, int, bytes]]) -> Final
     candidates: Future[dict[int, Candidates]] = Future()
     candidates.set_result(state.candidates)
     return Final(
-        alone=Alone(texts=list(places), applied=applied[left], packed=packed.take(left), consents=checkpoint.consents),
+        alone=Alone(
+            texts=list(places),
+            applied=applied[left],
+            packed=packed.take(left),
+            consents=checkpoint.consents,
+            traits=checkpoint.traits,
+        ),
         rows=state.customers,
         moved=state.moved,
         candidates=candidates,

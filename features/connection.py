@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,20 @@ class Script:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
+    def then(self, other: Script, condition: str) -> Script:
+        """This one, and the other behind it where `condition` holds of its `answer` -> {answer, the other's or nil}.
+
+        ARGV begins with how many keys and how many arguments are this one's.
+        """
+        return Script(f"""
+local function first(KEYS, ARGV) {self.text} end
+local function second(KEYS, ARGV) {other.text} end
+local keys, arguments = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answer = first({{unpack(KEYS, 1, keys)}}, {{unpack(ARGV, 3, 2 + arguments)}})
+if not ({condition}) then return {{answer}} end
+return {{answer, second({{unpack(KEYS, keys + 1)}}, {{unpack(ARGV, 3 + arguments)}})}}
+""")
+
 
 class Line:
     """Commands of one event loop over one connection, past redis-py's client, which costs a decision more than the
@@ -55,26 +70,33 @@ class Line:
         self._wire: Wire | None = None
         self._connecting: asyncio.Task[Wire] | None = None
 
-    async def ask(self, *command: Any) -> Any:
-        """The answer to one command. Raises redis.RedisError."""
-        return (await self.ask_all([command]))[0]
+    async def ask(self, *command: Any, seconds: float | None = None) -> Any:
+        """The answer to one command. Raises redis.RedisError, or TimeoutError after `seconds`."""
+        return (await self.ask_all([command], seconds))[0]
 
-    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to commands that are sent together, in order. Raises redis.RedisError, if any fails."""
+    async def ask_all(self, commands: Sequence[Command], seconds: float | None = None) -> list[Any]:
+        """The answers to commands that are sent together, in order.
+
+        Raises redis.RedisError if any fails, TimeoutError after `seconds`.
+        """
         wire = self._wire
         if wire is not None and wire.is_open:
+            began = time.monotonic()
             try:
-                return await wire.exchange(commands)
-            except LostError:
-                pass  # it had gone stale
-        return await (await self._connect()).exchange(commands)
+                return await wire.exchange(commands, seconds)
+            except LostError:  # it had gone stale
+                seconds = None if seconds is None else seconds - (time.monotonic() - began)
+        async with asyncio.timeout(seconds):
+            return await (await self._connect()).exchange(commands, None)
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """The answer of a script. Raises redis.RedisError."""
+    async def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Any], seconds: float | None = None
+    ) -> Any:
+        """The answer of a script. Raises redis.RedisError, or TimeoutError after `seconds`."""
         try:
-            return await self.ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await self.ask("EVALSHA", script.sha, len(keys), *keys, *arguments, seconds=seconds)
         except NoScriptError:
-            return await self.ask("EVAL", script.text, len(keys), *keys, *arguments)
+            return await self.ask("EVAL", script.text, len(keys), *keys, *arguments, seconds=seconds)
 
     async def _connect(self) -> Wire:
         """A new connection, that of whoever began to make one: it is made for all, and outlives a caller's patience."""
@@ -137,17 +159,22 @@ class Wire(asyncio.Protocol):
         closed = self._retired or self._transport.is_closing()
         return not closed and self._loop is asyncio.get_running_loop()
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
+        """As `Line.ask_all`; its patience is a timer of the loop, a tenth of what asyncio.timeout costs."""
         asked = _Asked(self._loop.create_future(), len(commands), self._loop.time())
         self._asked.append(asked)
         self._transport.write(b"".join(map(pack_command, commands)))
+        timer = None if seconds is None else self._loop.call_later(seconds, _give_up, asked.answer)
         try:
             answers = await asked.answer
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             # Nothing came since: whoever is at the other end may be gone for good. Those who still wait may go on.
             self._retired = self._retired or self._heard < asked.sent
             self._close_if_idle()
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise answer
@@ -181,6 +208,11 @@ class Wire(asyncio.Protocol):
     def _close_if_idle(self) -> None:
         if self._retired and all(asked.answer.done() for asked in self._asked):
             self._transport.abort()
+
+
+def _give_up(answer: asyncio.Future[list[Any]]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _error(text: str) -> ResponseError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features import consent, identity
+from features import consent, identity, traits
 from features.aggregates.engine import LAST_SEEN, Candidates, advance_customer
 from features.aggregates.packing import Happened, PackedRows, Selection, pack_rows
 from features.aggregates.rows import LAYOUTS, Row, blank
@@ -38,6 +38,7 @@ class Alone(msgspec.Struct, kw_only=True):
     packed: PackedRows
     """Of `texts`, in their order."""
     consents: dict[str, consent.Consent]
+    traits: dict[str, traits.Traits]
 
 
 class Final(msgspec.Struct, kw_only=True):
@@ -70,6 +71,7 @@ def settle(recorded: Recorded, erased: Mapping[int, int], pool: Executor) -> Fin
             applied=crowd.applied,
             packed=pack_rows(LAYOUT, crowd.happened),
             consents=_consents(crowd.spoken),
+            traits=traits.collect((event for *_, event in ordered.spoken), told),
         ),
         rows=rows,
         moved=moved,
@@ -172,7 +174,9 @@ def _settle_told(ordered: Ordered, told: set[str], places: Ints) -> tuple[dict[s
     rows: dict[str, Row] = {}
     moved: Moved = {}
     found: dict[tuple[tuple[str, ...], ...], list[tuple[int, int]]] = {events: [] for events in LAST_SEEN}
-    spoken = [one for one in ordered.spoken if one[2].customer in told and _tells(one[2])]
+    spoken = [
+        one for one in ordered.spoken if one[2].customer in told and (_tells(one[2]) or traits.is_telling(one[2]))
+    ]
     steps: list[tuple[int, tuple[int, int, Event] | None]] = [(place * 2 + 1, None) for place in places.tolist()]
     steps = sorted([*steps, *((2 * one[0], one) for one in spoken)], key=lambda step: step[0])
     recorded = ordered.recorded
@@ -186,6 +190,8 @@ def _settle_told(ordered: Ordered, told: set[str], places: Ints) -> tuple[dict[s
         arrival = int(recorded.arrival[place]) if one is None else one[1]
         stamp = max(arrival, row.applied + 1)
         identity.retell(row, arrival, None if one is None else one[2], moved)
+        if one is not None and traits.is_telling(one[2]):
+            continue  # no behaviour: the row is as old as it was
         if one is None:
             occurrence = _occurrence(ordered, place, int(starts[place]), int(starts[place + 1]))
             for events, last_at in LAST_SEEN.items():

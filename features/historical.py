@@ -23,19 +23,23 @@ LISTS_A_FILE = 4_000_000
 """Floats of packed states kept in memory before a file is written."""
 STAMP = pa.timestamp("us", tz="UTC")
 
-Identified = tuple[str, int, str, str, int, str, int]
+Identified = tuple[str, int, str, str, int, str, int, str]
+IDENTITY_COLUMNS = ["customer", "event_timestamp", "owner", "consent", "linked", "assignment", "assigned", "traits"]
 """A row of the view `identity`: the id, when, and its features."""
+WHOLE = ("event_timestamp", "linked", "assigned")
+"""Those that are numbers."""
 
 
 class Table:
     """Rows of one view on their way to Parquet."""
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
-        self._folder, self._layout = folder, layout
+    def __init__(self, folder: Path, layout: Layout, prefix: str = "") -> None:
+        """`prefix` begins the files' names, where several write into one folder."""
+        self._folder, self._layout, self._prefix = folder, layout, prefix
         kinds = [aggregate.kind for aggregate in layout.aggregates]
         self._keyed = any(isinstance(kind, KeyedKind) for kind in kinds)
         self._slots = sum(kind.slots for kind in kinds)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=bool(prefix))
         self._files = 0
         self.rows = 0
         self._clear()
@@ -84,7 +88,8 @@ class Table:
                 ),
             }
         )
-        pq.write_table(table, self._folder / f"{self._files:06d}.parquet", compression="zstd", coerce_timestamps="us")
+        path = self._folder / f"{self._prefix}{self._files:06d}.parquet"
+        pq.write_table(table, path, compression="zstd", coerce_timestamps="us")
         self._files += 1
         self._clear()
 
@@ -92,17 +97,7 @@ class Table:
 def write_identities(folder: Path, identities: list[Identified]) -> None:
     """The view `identity`: a row for each time that something was said of an id."""
     texts, whole = pa.string(), pa.int64()
-    schema = pa.schema(
-        [
-            ("customer", texts),
-            ("event_timestamp", whole),
-            ("owner", texts),
-            ("consent", texts),
-            ("linked", whole),
-            ("assignment", texts),
-            ("assigned", whole),
-        ]
-    )
+    schema = pa.schema([(name, whole if name in WHOLE else texts) for name in IDENTITY_COLUMNS])
     rows = [dict(zip(schema.names, row, strict=True)) for row in identities]
     _write_stamped(folder, pa.Table.from_pylist(rows, schema))
 
@@ -136,9 +131,11 @@ def write_attributes(folder: Path, events: dict[int, list[tuple[int, Event]]]) -
 
 
 def _attributes(candidate: dict[str, object]) -> dict[str, object]:
+    """As serving has them: what a catalog leaves out is what it means then, and an expression is no attribute."""
+    value = candidate.get("value")
     return {
-        "kind": str(candidate.get("kind") or ""),
+        "kind": str(candidate.get("kind") or "offer"),
         "category": str(candidate.get("category") or ""),
         "price": number(candidate.get("price")),
-        "value": number(candidate.get("value")),
+        "value": 1.0 if value is None else 0.0 if isinstance(value, str) else number(value),
     }

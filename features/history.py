@@ -5,6 +5,7 @@ The same engine as the live worker's, in the same order within each partition, s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from functools import partial, reduce
@@ -17,11 +18,13 @@ from features.aggregates.engine import Candidates, advance_candidates, advance_c
 from features.aggregates.rows import LAYOUTS, Layout, Row, blank, merge
 from features.events.occurrences import read
 from features.events.schema import ConsentGiven, Event, Joined, SnapshotTaken, decode
-from features.historical import Identified, Table, write_attributes, write_identities
+from features.historical import IDENTITY_COLUMNS, Identified, Table, write_attributes, write_identities
 from features.ids import fingerprint
+from features.traits import is_telling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from features.home import Home
 
@@ -42,9 +45,10 @@ class Rebuilt(msgspec.Struct):
 
 
 def digest(home: Home) -> str:
-    """What the historical store is a function of: the archive's files and the declarations."""
+    """What the historical store is a function of: the archive's files, the declarations, and what is told of ids."""
     parts = [archive.version(home.archive)]
     parts += [layout.version for layout in LAYOUTS.values()]
+    parts += IDENTITY_COLUMNS
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -58,18 +62,26 @@ def rebuild(home: Home, progress: Callable[[int, int], None] = lambda _done, _al
 
     `progress` is told (events done, events in all).
     """
+    with replacing(home) as fresh:
+        tables = {view: Table(fresh / view, layout) for view, layout in LAYOUTS.items()}
+        events = _read_events(home)
+        rebuilt = Rebuilt(events=sum(len(part) for part in events.values()))
+        _replay(events, tables, rebuilt, progress)
+        for table in tables.values():
+            table.flush()
+            rebuilt.rows += table.rows
+        write_attributes(fresh / "attributes", events)
+        write_identities(fresh / "identity", rebuilt.identities)
+    return rebuilt
+
+
+@contextlib.contextmanager
+def replacing(home: Home) -> Iterator[Path]:
+    """An empty folder for a historical store, which takes the old one's place when it is full."""
     version = digest(home)
     fresh = home.history.with_name("history.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    tables = {view: Table(fresh / view, layout) for view, layout in LAYOUTS.items()}
-    events = _read_events(home)
-    rebuilt = Rebuilt(events=sum(len(part) for part in events.values()))
-    _replay(events, tables, rebuilt, progress)
-    for table in tables.values():
-        table.flush()
-        rebuilt.rows += table.rows
-    write_attributes(fresh / "attributes", events)
-    write_identities(fresh / "identity", rebuilt.identities)
+    yield fresh
     (fresh / "digest").write_text(version)
     old = home.history.with_name("history.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -77,7 +89,6 @@ def rebuild(home: Home, progress: Callable[[int, int], None] = lambda _done, _al
         home.history.rename(old)
     fresh.rename(home.history)
     shutil.rmtree(old, ignore_errors=True)
-    return rebuilt
 
 
 def replay(home: Home, erased: dict[int, int], progress: Callable[[int, int], None]) -> Rebuilt:
@@ -141,14 +152,15 @@ def _replay(
             done += at[partition] - start
         for view, partitions in states.items() if tables else ():
             keys = sorted(key for of, key in changed if of == view)
-            tables[view].add(_merge(LAYOUTS[view], partitions, keys), time)
+            tables[view].add(merge_rows(LAYOUTS[view], partitions, keys), time)
         progress(done, rebuilt.events)
     rebuilt.cursors = {partition: part[-1][0] for partition, part in events.items()}
 
 
 def advance(partition: int, arrival: int, event: Event, table: Table | None, rebuilt: Rebuilt) -> list[tuple[str, int]]:
     occurrence, target = read(event), identity.link_of(event)
-    identifies = target is not None or isinstance(event, (Joined, ConsentGiven))
+    tells = is_telling(event)
+    identifies = target is not None or isinstance(event, (Joined, ConsentGiven)) or tells
     if not event.customer or not (occurrence or identifies):
         return []
     row = rebuilt.customers.get(event.customer)
@@ -161,16 +173,17 @@ def advance(partition: int, arrival: int, event: Event, table: Table | None, reb
     if not identifies and occurrence is not None:
         changed = advance_candidates(rebuilt.candidates[partition], row, occurrence, arrival)
         advance_customer(row, occurrence)
-    row.applied = stamp
-    if table is not None:
-        table.add([row], stamp)
+    if not tells:
+        row.applied = stamp
+        if table is not None:
+            table.add([row], stamp)
     if identified:
-        said = msgspec.json.encode(row.consent).decode()
-        rebuilt.identities.append((row.text, stamp, row.owner, said, row.linked, row.assignment, row.assigned))
+        said, told = msgspec.json.encode(row.consent).decode(), msgspec.json.encode(row.traits).decode()
+        rebuilt.identities.append((row.text, stamp, row.owner, said, row.linked, row.assignment, row.assigned, told))
     return changed
 
 
-def _merge(layout: Layout, partitions: list[dict[int, Row]], keys: list[int]) -> list[Row]:
+def merge_rows(layout: Layout, partitions: list[dict[int, Row]], keys: list[int]) -> list[Row]:
     """The rows of `keys`, each merged over the partitions that have it."""
     if len(partitions) == 1:
         return [partitions[0][key] for key in keys]

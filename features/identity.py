@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features import consent
+from features import consent, traits
 from features.aggregates.rows import LAYOUTS, Row, blank, merge, pack, unpack
 from features.events.schema import Alias, ConsentGiven, Identify, Joined, StateRead
 
@@ -61,9 +61,10 @@ def hand_over(row: Row, target: str, arrival: int, received: int) -> Joined:
         assignment=assignment,
         assigned=assigned,
         consent=row.consent,
+        traits=row.traits,
     )
     row.states = blank(LAYOUT, row.text).states
-    row.owner, row.linked, row.applied, row.consent = target, arrival, arrival, {}
+    row.owner, row.linked, row.applied, row.consent, row.traits = target, arrival, arrival, {}, {}
     return joined
 
 
@@ -80,6 +81,7 @@ def take_over(row: Row, joined: Joined, moved: Row | None) -> None:
     """Merge what an event brings into the row of its new owner (None: nothing that could be read)."""
     row.assigned, row.assignment = min(assignment_of(row), (joined.assigned, joined.assignment))
     row.consent = consent.merge(row.consent, joined.consent)
+    row.traits = traits.merge(row.traits, joined.traits)
     if moved is not None:
         row.states = merge(LAYOUT, row, moved).states
 
@@ -103,6 +105,8 @@ def retell(row: Row, arrival: int, event: Event | None, moved: dict[tuple[str, i
         take_over(row, event, moved.pop((event.previous, event.linked), None) or carried(event))
     elif isinstance(event, ConsentGiven):
         row.consent = consent.take_in(row.consent, event)
+    elif isinstance(event, Identify):
+        row.traits = traits.take_in(row.traits, event)
     return was_cut or event is not None
 
 
@@ -132,5 +136,6 @@ def cut(row: Row) -> None:
 
 
 def hand_on(event: Event | Skimmed, row: Row) -> Event | Skimmed:
-    """The event as its customer's owner gets it."""
-    return msgspec.structs.replace(event, customer=row.owner, via=[*event.via, (row.text, row.linked)])
+    """The event as its customer's owner gets it; by its old `user_id` an identify would join the owner to that."""
+    said = msgspec.structs.replace(event, customer=row.owner, via=[*event.via, (row.text, row.linked)])
+    return msgspec.structs.replace(said, user_id=row.owner) if isinstance(said, Identify) and said.user_id else said

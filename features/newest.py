@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features import stream
+from features import stream, traits
 from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, blank, pack
 from features.events.occurrences import read
@@ -37,27 +37,37 @@ def missing(kept: Sequence[int], floor: int) -> list[int]:
 
 
 async def bring_up(
-    line: Line, known: Known, customer: str, partition: int, kept: Sequence[bytes], cursor: bytes | None
+    line: Line,
+    known: Known,
+    customer: str,
+    partition: int,
+    kept: Sequence[bytes],
+    cursor: bytes | None,
+    seconds: float | None = None,
 ) -> Known:
     """What is known of a customer, with the events in the row that the partition's worker, at `cursor`, is yet to see.
 
-    As it is where there are none, or where they have gone, as the worker came to them meanwhile. Raises RedisError.
+    As it is where there are none, or where they have gone, as the worker came to them meanwhile. Raises RedisError, or
+    TimeoutError after `seconds`.
     """
     floor = max(int(cursor or 0), 0 if known.row is None else known.row.applied)
     arrivals = missing([int(one) for one in kept], floor)
     if not arrivals or known.owner:
         return known
     events = stream.events_key(partition)
-    found = await line.ask_all([("XRANGE", events, f"{one}-0", f"{one}-0") for one in arrivals])
+    found = await line.ask_all([("XRANGE", events, f"{one}-0", f"{one}-0") for one in arrivals], seconds)
     if not all(found):
         return known
-    row = advance(known.row, customer, [(one, entry[1][1]) for one, [entry] in zip(arrivals, found, strict=True)])
+    entries = [(one, entry[1][1]) for one, [entry] in zip(arrivals, found, strict=True)]
+    row, said = advance(known.row, dict(known.traits), customer, entries)
     fresh = [one for one in arrivals if row is not None and one <= row.applied]
-    return msgspec.structs.replace(known, row=row, fresh=fresh)
+    return msgspec.structs.replace(known, row=row, fresh=fresh, traits=said)
 
 
-def advance(row: Packed | None, customer: str, entries: Sequence[tuple[int, bytes]]) -> Packed | None:
-    """The customer's row after these (arrival, payload), as the worker will write it."""
+def advance(
+    row: Packed | None, said: traits.Traits, customer: str, entries: Sequence[tuple[int, bytes]]
+) -> tuple[Packed | None, traits.Traits]:
+    """The customer's row and traits after these (arrival, payload), as the worker will write them."""
     layout = LAYOUTS["customer"]
     live = blank(layout, customer) if row is None else row.unpack(layout, customer)
     before = live.applied
@@ -65,14 +75,16 @@ def advance(row: Packed | None, customer: str, entries: Sequence[tuple[int, byte
         event = _read(payload)
         if event is None or not is_behaviour(event):
             break
+        if isinstance(event, Identify) and event.customer == customer:
+            said = traits.take_in(said, event)
         occurrence = read(event)
         if occurrence is not None and event.customer == customer:  # two ids may share a list
             advance_customer(live, occurrence)
             live.applied = arrival
     if live.applied == before:
-        return row
+        return row, said
     numbers, ids = pack(live)
-    return Packed(live.applied, np.array(numbers, np.float64), np.array(ids, np.int64))
+    return Packed(live.applied, np.array(numbers, np.float64), np.array(ids, np.int64)), said
 
 
 def is_behaviour(event: Event | Skimmed) -> bool:

@@ -36,7 +36,7 @@ class Ordered(msgspec.Struct, frozen=True, kw_only=True):
 
 def order(recorded: Recorded) -> Ordered:
     said = sorted(recorded.spoken, key=lambda one: one[:2])
-    ends = _ends(recorded, said)
+    _, ends = snapshots(recorded)
     turns = {
         one: turn for turn, one in enumerate(sorted(recorded.spans, key=lambda one: (recorded.spans[one][0], one)))
     }
@@ -64,8 +64,9 @@ def order(recorded: Recorded) -> Ordered:
     )
 
 
-def _ends(recorded: Recorded, said: list[tuple[int, int, Event]]) -> dict[int, Ints]:
-    """Partition -> the last arrival in each snapshot, those of imported history included, one a second."""
+def snapshots(recorded: Recorded) -> tuple[Ints, dict[int, Ints]]:
+    """(times, partition -> the last arrival in each) of all snapshots; of imported history there is one a second."""
+    said = sorted(recorded.spoken, key=lambda one: one[:2])
     taken = {event.received: event.cursors for _, _, event in said if isinstance(event, SnapshotTaken)}
     imported = recorded.arrival[recorded.partition == IMPORTED]
     heard = np.array([arrival for arrival, partition, _ in said if partition == IMPORTED], np.int64)
@@ -80,7 +81,7 @@ def _ends(recorded: Recorded, said: list[tuple[int, int, Event]]) -> dict[int, I
         places = np.searchsorted(times, np.array(list(taken), np.int64))
         cursors[places] = [held.get(str(partition), 0) for held in taken.values()]
         ends[partition] = np.maximum.accumulate(cursors)
-    return ends
+    return times, ends
 
 
 def leave_out(recorded: Recorded, erased: Mapping[int, int]) -> Recorded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -53,11 +53,13 @@ class Known(msgspec.Struct, frozen=True):
     """Under which id the customer was seen first; empty: under this one."""
     assigned: int = 0
     """When that was, in microseconds."""
+    traits: Mapping[str, tuple[int, Any]] = {}
+    """Of `features.traits`."""
 
 
 def open_known(values: Sequence[bytes | None]) -> Known:
-    """Of a customer's hash: applied, numbers, ids, owner, consent, linked, assignment and assigned, as stored."""
-    applied, numbers, ids, owner, said, _, assignment, assigned = values
+    """Of a customer's hash: applied, numbers, ids, owner, consent, linked, assignment, assigned, traits, as stored."""
+    applied, numbers, ids, owner, said, _, assignment, assigned, told = values
     row = None
     if applied and ids is not None and numbers is not None:
         row = _open(Value.FromString(applied), Value.FromString(numbers), Value.FromString(ids))
@@ -69,11 +71,12 @@ def open_known(values: Sequence[bytes | None]) -> Known:
         _consent.decode(Value.FromString(said).string_val),
         assignment=Value.FromString(assignment or b"").string_val,
         assigned=Value.FromString(assigned or b"").int64_val,
+        traits=_open_traits(told),
     )
 
 
 def open_live(text: str, values: Sequence[bytes | None]) -> Row:
-    """A customer's live states of those fields, linked, assignment and assigned; a blank row if there are none."""
+    """A customer's live states of those fields; a blank row if there are none."""
     layout = LAYOUTS["customer"]
     packed = open_known(values).row
     row = blank(layout, text) if packed is None else packed.unpack(layout, text)
@@ -82,6 +85,7 @@ def open_live(text: str, values: Sequence[bytes | None]) -> Row:
         row.owner, row.linked = owner.string_val, linked.int64_val
         row.consent = _consent.decode(said.string_val)
         row.assignment, row.assigned = assignment.string_val, assigned.int64_val
+        row.traits = _open_traits(values[8])
     return row
 
 
@@ -95,6 +99,12 @@ def open_values(values: Mapping[str, Value] | None, layout: Layout) -> Packed | 
 
 
 _consent = msgspec.json.Decoder(dict[str, tuple[int, bool]])
+_traits = msgspec.json.Decoder(dict[str, tuple[int, Any]])
+
+
+def _open_traits(stored: bytes | None) -> dict[str, tuple[int, Any]]:
+    text = "" if stored is None else Value.FromString(stored).string_val
+    return _traits.decode(text) if text else {}
 
 
 def _open(applied: Value, numbers: Value, ids: Value) -> Packed:

@@ -157,12 +157,16 @@ def _read(redis: Redis, keys: list[str]) -> list[int]:
 def _write(redis: Redis, store: OnlineStore, final: Final, lease: Lease) -> None:
     alone = final.alone
     write_customers(store, alone.texts, alone.applied, alone.packed, lease.check)
-    said = [Row(text, 0, [], consent=consent) for text, consent in alone.consents.items()]
+    said = [
+        Row(text, 0, [], consent=alone.consents.get(text, {}), traits=alone.traits.get(text, {}))
+        for text in sorted(alone.consents.keys() | alone.traits.keys())
+    ]
     rows = [*final.rows.values()]
-    for start in range(0, len(rows), BATCH):
+    happened = [row for row in rows if row.applied]  # of who only told traits there is no behaviour
+    for start in range(0, len(happened), BATCH):
         lease.check()
-        store.write("customer", rows[start : start + BATCH])
-    identified = [*said, *(row for row in rows if row.owner or row.assignment or row.consent)]
+        store.write("customer", happened[start : start + BATCH])
+    identified = [*said, *(row for row in rows if row.owner or row.assignment or row.consent or row.traits)]
     for start in range(0, len(identified), BATCH):
         lease.check()
         store.write_identities(identified[start : start + BATCH])

@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 4
     archive_seconds: float = 10.0
     """Longest time that an event stays in the stream only, before it is in an archive file too."""
+    shadow_share: float = 0.05
+    """Of the decisions, how many a challenger scores as well, after they were answered; 0: none."""
     spill_decisions: int = 100_000
     """Most decisions kept on disk while Redis is away; the rest are counted and lost."""
     max_body_bytes: int = 512_000

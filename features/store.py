@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from features.connection import Command
     from features.home import Home
 
-JOINED = ("owner", "consent", "linked", "assignment", "assigned")
+JOINED = ("owner", "consent", "linked", "assignment", "assigned", "traits")
 """The features of the view `identity`."""
 
 
@@ -65,6 +66,11 @@ def open_store(home: Home, redis_url: str) -> FeatureStore:
     store = FeatureStore(config=configure(home, redis_url))
     store.apply([views.CUSTOMER, views.CANDIDATE, *built.values()])
     return store
+
+
+def read_store(home: Home) -> FeatureStore:
+    """The same of views that `open_store` has applied, where several processes read at once; for joins alone."""
+    return FeatureStore(config=configure(home, "redis://127.0.0.1:6379"))
 
 
 class OnlineStore:
@@ -135,26 +141,38 @@ class OnlineStore:
     def _hash_of(self, customer: str) -> tuple[str | bytes, ...]:
         return ("HMGET", self.redis_key(customer), *self._fields)
 
-    async def read_newest(self, customers: Sequence[str], partitions: int, tracked: bool) -> list[Known]:
-        """As `read_customers`, with the events in the rows that the worker has not come to yet.
+    async def read_newest(
+        self,
+        customers: Sequence[str],
+        partitions: int,
+        tracked: bool,
+        beside: Sequence[Command] = (),
+        seconds: float | None = None,
+    ) -> tuple[list[Known], list[Any]]:
+        """As `read_customers`, with the events in the rows that the worker has not come to yet; and what is answered to
+        the commands `beside`.
 
         One round trip, and a second one where there are such events. `tracked`: whether who said nothing may be.
+        Raises redis.RedisError, or TimeoutError after `seconds`.
         """
         places = [stream.partition_of(customer, partitions) for customer in customers]
+        due = None if seconds is None else time.monotonic() + seconds
         while True:
             generation = self.generation
             asked: list[Command] = [("GET", generations.POINTER)]
             for customer, place in zip(customers, places, strict=True):
                 kept = ("LRANGE", stream.newest_key(place, customer), 0, -1)
                 asked += [self._hash_of(customer), kept, ("GET", stream.cursor_key(place))]
-            pointer, *found = await self.line.ask_all(asked)
+            pointer, *found = await self.line.ask_all([*asked, *beside], _left(due))
             if self._is(generation, pointer):
                 break
-        known = [open_known(values) for values in found[::3]]
-        for at, (kept, cursor) in enumerate(zip(found[1::3], found[2::3], strict=True)):
+        own = 3 * len(customers)
+        known = [open_known(values) for values in found[:own:3]]
+        for at, (kept, cursor) in enumerate(zip(found[1:own:3], found[2:own:3], strict=True)):
             if kept and allows(known[at].consent, TRACKING, tracked):
-                known[at] = await newest.bring_up(self.line, known[at], customers[at], places[at], kept, cursor)
-        return known
+                place, customer = places[at], customers[at]
+                known[at] = await newest.bring_up(self.line, known[at], customer, place, kept, cursor, _left(due))
+        return known, found[own:]
 
     def read(self, view: str, entities: Sequence[str]) -> list[Packed | None]:
         """The rows of `entities`, None where unknown."""
@@ -217,6 +235,7 @@ class OnlineStore:
                 "linked": Value(int64_val=row.linked),
                 "assignment": Value(string_val=row.assignment),
                 "assigned": Value(int64_val=row.assigned),
+                "traits": Value(string_val=msgspec.json.encode(row.traits).decode() if row.traits else ""),
             }
             data.append((_key("customer", row.text), values, datetime.fromtimestamp(row.applied / 1e6, UTC), None))
         if data:
@@ -232,6 +251,11 @@ class OnlineStore:
         """Close the connections of the present event loop, and all others."""
         await self.line.close()
         self.client.close()
+
+
+def _left(due: float | None) -> float | None:
+    """Seconds until then."""
+    return None if due is None else due - time.monotonic()
 
 
 def _join_key(view: str) -> str:

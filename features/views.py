@@ -55,6 +55,7 @@ def build(history: Path) -> dict[str, FeatureView]:
             Field(name="linked", dtype=Int64, description="Arrival of the event that joined them, in microseconds."),
             Field(name="assignment", dtype=String, description="The id under which the customer was seen first."),
             Field(name="assigned", dtype=Int64, description="When that was, in microseconds."),
+            Field(name="traits", dtype=String, description="What identify events told, as JSON; see features.traits."),
         ],
         source=_source(IDENTITY, history / IDENTITY),
         online=True,

@@ -14,11 +14,11 @@ from models.bundle import BundleError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Action = Literal["promoted", "rolled back"]
+Action = Literal["promoted", "rolled back", "withdrawn"]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An alias was pointed at a version."""
+    """An alias was pointed at a version, or (`withdrawn`, an empty version) at none any more."""
 
     time: str
     """ISO 8601 UTC."""
@@ -75,6 +75,9 @@ def find_previous(moves: list[Move], alias: str) -> str | None:
     pile: list[str] = []
     for move in moves:
         if move.alias != alias:
+            continue
+        if move.action == "withdrawn":
+            pile.clear()  # nobody wants back what was taken away
             continue
         if move.action == "rolled back":
             del pile[-1:]

@@ -147,19 +147,19 @@ def pick(
     while len(picks) < limit and len(left := ranked[allowed[ranked]]):
         rank = len(picks)
         uniform = exploration.uniform(len(left))
-        bests = left[:1] if exploration.draws is None else _bests(exploration.draws, left)
+        bests = left[:1].tolist() if exploration.draws is None else _bests(exploration.draws, left)
         if uniform > 0.0 and draw(seed, at, rank, "explore") < uniform:
             chosen = int(left[int(draw(seed, at, rank, "which") * len(left))])
         elif len(bests) == 1:
-            chosen = int(bests[0])
+            chosen = bests[0]
         else:
-            chosen = int(bests[int(draw(seed, at, rank, "draw") * len(bests))])
-        greedy = int(np.count_nonzero(bests == chosen)) / len(bests)
+            chosen = bests[int(draw(seed, at, rank, "draw") * len(bests))]
+        greedy = bests.count(chosen) / len(bests)
         take(chosen, uniform / len(left) + (1.0 - uniform) * greedy)
     return picks
 
 
-def _bests(draws: Floats, left: Ints) -> Ints:
+def _bests(draws: Floats, left: Ints) -> list[int]:
     """(k,) the best of those left by each draw; of equal ones the first in `left`."""
-    best: Ints = left[draws[:, left].argmax(axis=1)]
+    best: list[int] = left[draws[:, left].argmax(axis=1)].tolist()
     return best

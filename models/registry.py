@@ -96,9 +96,10 @@ def promote(
     booster: lightgbm.Booster,
     model_uri: str,
     tags: dict[str, str],
+    value: lightgbm.Booster | None = None,
 ) -> Description:
     """Register a version, export it, and point the alias at it; all of it or nothing."""
-    described = register(client, bundles, description, booster, model_uri, tags)
+    described = register(client, bundles, description, booster, model_uri, tags, value)
     try:
         point(client, bundles, described.name, alias, described.version)
     except BaseException:
@@ -114,10 +115,12 @@ def register(
     booster: lightgbm.Booster,
     model_uri: str,
     tags: dict[str, str],
+    value: lightgbm.Booster | None = None,
 ) -> Description:
     """Make a version and export it as a bundle that was read back; the description with its version.
 
-    If a step fails, what the steps before did is undone. Raises RegistryError where a folder is in the way.
+    `value` are the trees of what a reward brings, where the description has an appraisal. If a step fails, what the
+    steps before did is undone. Raises RegistryError where a folder is in the way.
     """
     name = description.name
     bundle.read_aliases(bundles, name)  # a broken file is told before anything is made
@@ -128,7 +131,8 @@ def register(
         _delete_version(client, name, version)
         raise RegistryError(f"{folder} holds a model of another registry: move it away, then train again")
     try:
-        bundle.save(folder, described, booster.model_to_string())
+        valued = None if value is None else value.model_to_string()
+        bundle.save(folder, described, booster.model_to_string(), valued)
         return bundle.load(folder).description
     except BaseException:
         withdraw(client, bundles, name, version)

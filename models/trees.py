@@ -114,6 +114,7 @@ def _sum(
             value = columns[at, row]
             same[at] &= value == first or (np.isnan(value) and np.isnan(first))
             tidy[at, row] = 0.0 if abs(value) <= ZERO else value
+    codes, coded = np.empty(columns.shape, np.int64), np.zeros(columns.shape[0], np.bool_)
     place = np.empty(64, np.int64)
     for at in range(64):
         place[(np.uint64(SEQUENCE) << np.uint64(at)) >> np.uint64(58)] = at
@@ -131,7 +132,19 @@ def _sum(
             if same[feature[at]]:
                 continue
             kept, limit, values = remaining[at], threshold[at], tidy[feature[at]]
-            if kind[at] & (CATEGORICAL | ZERO_IS_MISSING):
+            if kind[at] & CATEGORICAL:
+                own = codes[feature[at]]
+                if not coded[feature[at]]:  # once for all nodes: what is missing or below zero is no category
+                    coded[feature[at]] = True
+                    for row in range(rows):
+                        value = columns[feature[at], row]
+                        own[row] = -1 if np.isnan(value) or int(value) < 0 else int(value)
+                begin, end = words[at, 0], words[at, 1]
+                for row in range(rows):
+                    word = begin + (own[row] >> 5)
+                    if own[row] < 0 or word >= end or (bits[word] >> (own[row] & 31)) & 1 == 0:
+                        possible[row] &= kept
+            elif kind[at] & ZERO_IS_MISSING:
                 for row in range(rows):
                     if not _is_left(values[row], limit, kind[at], words[at, 0], words[at, 1], bits):
                         possible[row] &= kept

@@ -12,7 +12,7 @@ from training.labels import ORDERED, VIEWED
 
 if TYPE_CHECKING:
     from training.bootstrap import Rewards
-    from training.labels import Floats, Ints, Queries
+    from training.labels import Flags, Floats, Ints, Queries
 
 ORDER_SHARE, VIEW_SHARE = "candidate__order_completed__share_7d", "candidate__product_viewed__share_7d"
 FOLLOWING = "successors__product_viewed__transition_30d_share"
@@ -37,6 +37,17 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     score: Floats
     probability: Floats | None = None
+    value: Floats | None = None
+    """What a reward of each row is expected to bring; None: as the catalog has it."""
+
+    def only(self, rows: Flags) -> Scored:
+        """The answer for some of the rows."""
+        return Scored(
+            name=self.name,
+            score=self.score[rows],
+            probability=None if self.probability is None else self.probability[rows],
+            value=None if self.value is None else self.value[rows],
+        )
 
 
 def needs(kind: str, reward: str) -> tuple[str, ...]:

@@ -38,13 +38,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rewards(msgspec.Struct, frozen=True, kw_only=True):
-    """The events of one type, by arrival; `items` are places in `names`, `starts` (n + 1,) where an event's begin."""
+    """The events of one type, by arrival; `items` are places in `names`, `starts` (n + 1,) where an event's begin,
+    `amounts` what each item was paid, NaN where its price is not told.
+    """
 
     arrival: Ints
     customers: list[str]
     names: list[str]
     items: Ints
     starts: Ints
+    amounts: Floats
 
 
 def read_rewards(home: Home, event: str) -> Rewards:
@@ -53,6 +56,7 @@ def read_rewards(home: Home, event: str) -> Rewards:
     table = table.filter(pc.equal(table["event"], event))
     names: dict[str, int] = {}
     arrivals, customers, items, counts = [], [], [], []
+    amounts: list[float] = []
     for arrival, customer, payload in zip(
         table["arrival"].to_pylist(), table["customer"].to_pylist(), table["payload"].to_pylist(), strict=True
     ):
@@ -62,6 +66,7 @@ def read_rewards(home: Home, event: str) -> Rewards:
         arrivals.append(arrival)
         customers.append(customer)
         items += [names.setdefault(item.text, len(names)) for item in occurrence.items]
+        amounts += [item.price * item.quantity if item.price > 0.0 else float("nan") for item in occurrence.items]
         counts.append(len(occurrence.items))
     return Rewards(
         arrival=np.array(arrivals, np.int64),
@@ -69,11 +74,15 @@ def read_rewards(home: Home, event: str) -> Rewards:
         names=list(names),
         items=np.array(items, np.int64),
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        amounts=np.array(amounts, np.float64),
     )
 
 
-def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Queries:
-    """One query for each event of the reward. Raises TrainingError when there are none to learn from."""
+def label(home: Home, reward: str, rewards: Rewards, options: Options, with_amounts: bool = False) -> Queries:
+    """One query for each event of the reward. Raises TrainingError when there are none to learn from.
+
+    `with_amounts`: with what each rewarded candidate was paid in the event.
+    """
     asked = _with_earlier(rewards) if reward == VIEWED else np.ones(len(rewards.arrival), np.bool_)
     day = rewards.arrival // DAY
     most = options.queries_per_day or _most_a_day(day[asked], MOST_ROWS // options.candidates)
@@ -90,6 +99,7 @@ def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Querie
     candidate = np.concatenate([chosen[of] for of in day[places].tolist()])
     now = rewards.arrival[places] - MICROSECOND
     hour, weekday = moments(now, [read_zone(home)] * len(places))
+    rewarded, amount = _rewarded(rewards, places, owner, candidate)
     return Queries(
         kind="bootstrap",
         reward=reward,
@@ -106,8 +116,9 @@ def label(home: Home, reward: str, rewards: Rewards, options: Options) -> Querie
         candidates=rewards.names,
         owner=owner,
         candidate=candidate,
-        rewarded=_rewarded(rewards, places, owner, candidate),
+        rewarded=rewarded,
         popularity=np.concatenate([popularity[of] for of in day[places].tolist()]),
+        amount=amount if with_amounts else None,
     )
 
 
@@ -173,12 +184,17 @@ def _popular_by_day(rewards: Rewards, options: Options) -> tuple[dict[int, Ints]
     return chosen, popularity
 
 
-def _rewarded(rewards: Rewards, places: Ints, owner: Ints, candidate: Ints) -> Flags:
+def _rewarded(rewards: Rewards, places: Ints, owner: Ints, candidate: Ints) -> tuple[Flags, Floats]:
+    """Which rows' candidates are in their events, and what they were paid there: 0 for the others."""
     names = np.int64(len(rewards.names))
     counts = rewards.starts[places + 1] - rewards.starts[places]
     spread = np.repeat(np.arange(len(places)), counts)
     inside = np.repeat(rewards.starts[places] - (np.cumsum(counts) - counts), counts) + np.arange(len(spread))
-    return np.isin(owner * names + candidate, spread * names + rewards.items[inside])
+    there, asked = spread * names + rewards.items[inside], owner * names + candidate
+    order = np.argsort(there)  # an event has each item once
+    at = np.minimum(np.searchsorted(there[order], asked), len(there) - 1)
+    rewarded = there[order][at] == asked
+    return rewarded, np.where(rewarded, rewards.amounts[inside][order][at], 0.0)
 
 
 def count(home: Home) -> Counter[str]:

@@ -18,8 +18,18 @@ LabelsOption = Annotated[
     Parameter(help="Learn from orders or views (bootstrap), from what was shown (logged), or logged when it suffices."),
 ]
 RewardOption = Annotated[
-    Literal["Order Completed", "Product Viewed", "click", "conversion"] | None,
-    Parameter(help="What to predict; else clicks for logged labels, and orders, or views where there are none."),
+    Literal["Order Completed", "Product Viewed", "click", "conversion", "revenue"] | None,
+    Parameter(
+        help="What to predict; else clicks for logged labels, and orders, or views where there are none. Revenue is "
+        "conversions, with --value revenue."
+    ),
+]
+ValueOption = Annotated[
+    Literal["catalog", "revenue"],
+    Parameter(help="What a reward is worth: as the catalog says, or learnt too, by candidate and customer."),
+]
+SearchOption = Annotated[
+    str | None, Parameter(help="Look for better trees, by the validation part: so many trials (40), or so long (30m).")
 ]
 NameOption = Annotated[str, Parameter(help="The registered model's name.")]
 DateOption = Annotated[date | None, Parameter(help="A day (UTC); else by shares of the queries.")]
@@ -58,6 +68,10 @@ StatesOption = Annotated[
 ]
 SeedOption = Annotated[int, Parameter(help="Of every random draw.")]
 AliasOption = Annotated[str, Parameter(help="The alias that the new version gets.")]
+ClusterOption = Annotated[
+    str | None,
+    Parameter(help="Join and fit on Dask: a scheduler's address (tcp://host:8786), or local:2 for two processes here."),
+]
 PromoteOption = Annotated[
     bool,
     Parameter(
@@ -77,6 +91,7 @@ def train(
     home: HomeOption = None,
     labels: LabelsOption = "auto",
     reward: RewardOption = None,
+    value: ValueOption = "catalog",
     name: NameOption = "offers",
     train_from: DateOption = None,
     validation_from: DateOption = None,
@@ -94,8 +109,10 @@ def train(
     increasing: IncreasingOption = (),
     decreasing: DecreasingOption = (),
     states: StatesOption = "joined",
+    search: SearchOption = None,
     seed: SeedOption = 0,
     alias: AliasOption = "champion",
+    cluster: ClusterOption = None,
     promote: PromoteOption = False,
     every: EveryOption = None,
 ) -> None:
@@ -106,13 +123,14 @@ def train(
     it stays unless --promote is given and every gate holds; exit code 3 when a gate refuses.
     """
     if every is not None:
-        _repeat(every)
+        _repeat(every, home, name)
     # LightGBM's threads sleep while they wait, instead of taking the cores from a service beside it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
 
     from features.settings import load
     from training import bootstrap, fit, pipeline
+    from training import search as searching
     from training.options import Options
     from training.split import Dates
     from training.terminal import Terminal, show
@@ -120,7 +138,9 @@ def train(
     console = Console()
     options = Options(
         labels=labels,
-        reward=reward,
+        reward="conversion" if reward == "revenue" else reward,
+        value="revenue" if reward == "revenue" else value,
+        search=None if search is None else searching.parse(search),
         name=name,
         alias=alias,
         dates=Dates(train_from=train_from, validation_from=validation_from, test_from=test_from, test_until=test_until),
@@ -140,6 +160,7 @@ def train(
         ),
         seed=seed,
         states=states,
+        cluster=cluster,
         promote=promote,
     )
     report = pipeline.train(load(os.environ, home), options, Terminal(console))
@@ -148,7 +169,7 @@ def train(
         raise SystemExit(REFUSED)
 
 
-def _repeat(every: str) -> None:
+def _repeat(every: str, home: Path | None, name: str) -> None:
     """Train now and then, until Ctrl-C."""
     from training import rewards, schedule
     from training.labels import SECOND, TrainingError
@@ -160,6 +181,7 @@ def _repeat(every: str) -> None:
     arguments = sys.argv[sys.argv.index("train") + 1 :]
     for ended in schedule.repeat(schedule.without_every(arguments), seconds):
         print(f"Training {ended.number}: {ended.word}, in {ended.seconds:.0f} s; the next every {every}.", flush=True)
+        schedule.look_after(home, name)
 
 
 def demo(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 NDCG, HIT, RECIPROCAL = "NDCG@10", "HR@10", "MRR"
 AUC, LOSS, ECE, RATIO = "AUC", "log loss", "ECE", "predicted / actual"
 VALUE = "value@1"
-"""What the candidate of the highest propensity x value earned, a query: its value where it was rewarded, else 0."""
+"""What the candidate of the highest propensity x value earned, a query: what it brought where that is known, else its
+value where it was rewarded, else 0."""
 HIGHER = frozenset({NDCG, HIT, RECIPROCAL, AUC, VALUE})
 """Metrics of which more is better; of the others less is."""
 SLICES, SMALLEST_SLICE = 12, 20
@@ -78,15 +79,27 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     ranked: bool
     worth: Floats | None
     """(r,) the value of each row's candidate."""
+    brought: Floats | None = None
+    """(r,) what each row brought, NaN where that is not known; None: nobody asked."""
 
 
 def judge(
     queries: Queries, known: Flags, model: Scored, baselines: list[Scored], seed: int, worth: Floats | None = None
 ) -> Comparison:
-    """`known` (d,) tells returning customers from new ones; `worth` (r,) is the value of each row's candidate."""
+    """`known` (d,) tells returning customers from new ones; `worth` (r,) is the value that the catalog gives each row's
+    candidate, by which those rank that say no value of their own.
+    """
     unit, units = number(queries.customers)
     ranked = queries.kind == "bootstrap"
-    rows = Rows(owner=queries.owner, rewarded=queries.rewarded, unit=unit, units=units, ranked=ranked, worth=worth)
+    rows = Rows(
+        owner=queries.owner,
+        rewarded=queries.rewarded,
+        unit=unit,
+        units=units,
+        ranked=ranked,
+        worth=worth,
+        brought=queries.amount,
+    )
     hits = np.bincount(queries.owner, queries.rewarded, minlength=len(queries))
     judged = _judge(rows, known, model, seed)
     rewarded = int(queries.rewarded.sum())
@@ -108,7 +121,7 @@ def _judge(rows: Rows, known: Flags, scored: Scored, seed: int) -> Judged:
     if rows.ranked:
         for name, values in _rank(rows, scored.score, seed).items():
             new[name], returning[name] = _mean(values[~known]), _mean(values[known])
-    metrics, replicates = _measure(rows, scored.score, scored.probability, seed)
+    metrics, replicates = _measure(rows, scored, seed)
     probability = scored.probability
     return Judged(
         name=scored.name,
@@ -135,8 +148,7 @@ def _slice(queries: Queries, known: Flags, rows: Rows, model: Scored, seed: int)
             of_rows = keep[rows.owner]
             if (rewarded := int(rows.rewarded[of_rows].sum())) < SMALLEST_SLICE:
                 continue
-            probability = None if model.probability is None else model.probability[of_rows]
-            metrics, _ = _measure(_part(rows, keep, of_rows), model.score[of_rows], probability, seed)
+            metrics, _ = _measure(_part(rows, keep, of_rows), model.only(of_rows), seed)
             value = str(values[at]) or "(unknown)"
             found.append(
                 Slice(attribute=attribute, value=value, queries=int(keep.sum()), rewarded=rewarded, metrics=metrics)
@@ -153,22 +165,23 @@ def _part(rows: Rows, keep: Flags, of_rows: Flags) -> Rows:
         units=len(customers),
         ranked=rows.ranked,
         worth=None if rows.worth is None else rows.worth[of_rows],
+        brought=None if rows.brought is None else rows.brought[of_rows],
     )
 
 
-def _measure(
-    rows: Rows, score: Floats, probability: Floats | None, seed: int
-) -> tuple[dict[str, Interval], dict[str, Floats]]:
+def _measure(rows: Rows, scored: Scored, seed: int) -> tuple[dict[str, Interval], dict[str, Floats]]:
     """Every metric with its interval, and the replicates that the interval is of."""
+    score, probability = scored.score, scored.probability
     of_row, rewarded = rows.unit[rows.owner], rows.rewarded
     totals: dict[str, Total] = {}
     if rows.ranked:
         for name, values in _rank(rows, score, seed).items():
             totals[name] = total(values, rows.unit, rows.units)
     if rows.worth is not None:
-        priority = (score if probability is None else probability) * (1.0 if probability is None else rows.worth)
-        earned = earn(priority, rewarded * rows.worth, rows.owner, len(rows.unit), seed)
-        totals[VALUE] = total(earned, rows.unit, rows.units)
+        value = rows.worth if scored.value is None else scored.value
+        priority = score if probability is None else probability * value
+        gained = rewarded * rows.worth if rows.brought is None else np.where(rewarded, rows.brought, 0.0)
+        totals[VALUE] = total(earn(priority, gained, rows.owner, len(rows.unit), seed), rows.unit, rows.units)
     if probability is not None:
         totals[LOSS] = total(losses(probability, rewarded), of_row, rows.units)
         totals[RATIO] = total(probability, of_row, rows.units, rewarded.astype(np.float64))

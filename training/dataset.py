@@ -23,6 +23,7 @@ from features.lifetimes import find_expired
 from models.matrix import States, Subjects, close_candidates, compute
 from training.labels import SECOND, TrainingError
 from training.stored import Stored, read_attribute
+from training.supplied import lay_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,13 +97,14 @@ class Source:
         which, times, attribute_pair = _unique(candidate, now[owner])
         references = [f"attributes:{name}" for name in ATTRIBUTES]
         attributes = self._ask("candidate", ids.take(which), times, references)
+        told = {name: read_attribute(attributes[name]) for name in ATTRIBUTES}
         return Joined(
             customers=customers,
             successors=self._states("successors", pa.array(before, pa.string()), at),
             totals=self._states("candidate", pa.array([TOTAL] * len(at)), at),
             candidates=Stored.of(layout, table),
             pair=pair,
-            attributes={name: read_attribute(attributes[name]) for name in ATTRIBUTES},
+            attributes=lay_over(queries, range(first, behind), which, times, told),
             attribute_pair=attribute_pair,
         )
 

@@ -9,6 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from models.off_policy import Valuation
+    from training.appraisal import Appraised
     from training.comparison import Comparison
     from training.skew.auditing import Audit
 
@@ -24,6 +25,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Most ECE; or what a calibrated model reaches by chance on so few rows, if that is more."""
     calibration_ratio: tuple[float, float] | None = (0.8, 1.25)
     """Predicted over actual must lie here, with some of its interval."""
+    value_ratio: tuple[float, float] | None = (0.8, 1.25)
+    """The same of what rewards bring, in sum; and values must not be worse than the mean of all with their interval."""
     policy_loss: float | None = 0.2
     """The doubly robust value's lower end may lie this share below what was earned in the same slots."""
     skew: float | None = 0.001
@@ -54,6 +57,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     audit: Audit | None = None
     """None: nothing was logged."""
     valuation: Valuation | None = None
+    appraised: Appraised | None = None
+    """How well it is told what a reward brings; None: nobody asked."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import yaml
 
+from training.appraisal import DEVIANCE, MEAN
 from training.comparison import AUC, ECE, HIGHER, LOSS, NDCG, RATIO
 from training.evidence import Bounds as Bounds
 from training.evidence import Evidence as Evidence
@@ -23,6 +24,7 @@ from training.labels import TrainingError
 if TYPE_CHECKING:
     from features.home import Home
     from models.off_policy import Valuation
+    from training.appraisal import Appraised
     from training.comparison import Comparison, Judged
     from training.evaluation import Reliability
     from training.skew.auditing import Audit
@@ -52,6 +54,7 @@ def judge(evidence: Evidence, bounds: Bounds) -> list[Verdict]:
             _judge_area(compared, bounds),
             _judge_calibration(evidence, bounds),
             _judge_ratio(evidence, bounds),
+            judge_values(evidence.appraised, bounds),
             _judge_policy(evidence.valuation, bounds),
             _judge_skew(evidence.audit, bounds),
             _judge_latency(evidence.serving, bounds),
@@ -143,6 +146,22 @@ def _judge_ratio(evidence: Evidence, bounds: Bounds) -> Verdict | None:
     figure = f"{ratio.value:.3f} ({ratio.low / margin:.3f} to {ratio.high * margin:.3f})"
     inside = ratio.high * margin >= low and ratio.low / margin <= high
     return Verdict(gate="predicted over actual", holds=inside, figure=figure, bound=f"{low:g} to {high:g}")
+
+
+def judge_values(appraised: Appraised | None, bounds: Bounds) -> Verdict | None:
+    """What rewards bring is right in sum, and told better than by one number for all, or at least not worse."""
+    if bounds.value_ratio is None or appraised is None:
+        return None
+    (low, high), ratio = bounds.value_ratio, appraised.model.metrics[RATIO]
+    mean = next(it for it in appraised.baselines if it.name == MEAN)
+    gained = appraised.difference(mean)
+    figure = (
+        f"predicted over actual {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f}), "
+        f"{DEVIANCE} {gained.value:+.3f} ({gained.low:+.3f} to {gained.high:+.3f}) against the mean"
+    )
+    bound = f"{low:g} to {high:g}, and not above the mean's deviance"
+    holds = ratio.high >= low and ratio.low <= high and gained.low <= 0.0
+    return Verdict(gate="values of rewards", holds=holds, figure=figure, bound=bound)
 
 
 def _judge_policy(valuation: Valuation | None, bounds: Bounds) -> Verdict | None:

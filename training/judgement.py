@@ -9,7 +9,7 @@ import numpy as np
 
 from models.bundle import Bundle, BundleError, calibrate, load, read_aliases
 from models.off_policy import OffPolicyError
-from training import baselines, comparison, fit, gates, serving
+from training import appraisal, baselines, comparison, fit, gates, serving
 from training.baselines import Scored
 from training.labels import CLICK, MICROSECOND
 from training.off_policy.valuing import value_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from features.home import Home
     from models.bundle import Description
     from models.off_policy import Valuation
+    from training.appraisal import Appraised, Learnt
     from training.bootstrap import Rewards
     from training.comparison import Comparison
     from training.fit import Fitted
@@ -53,6 +54,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     matrix: Matrix
     """Of the test, in the fitted signature's order."""
     verdicts: list[Verdict]
+    appraised: Appraised | None = None
+    """How well it is told what a reward brings; None: nobody asked."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Of the part's columns."""
     rewards: Rewards | None
     base_rate: float
+    learnt: Learnt | None = None
+    """What the training rewards brought, as far as baselines know; None: nobody asked for values."""
     window: Window
     champion: Champion | None
     seed: int
@@ -86,7 +91,8 @@ def compare(trial: Trial, fitted: Fitted) -> tuple[Comparison, Floats, Matrix]:
     queries, part = trial.queries, trial.part
     matrix = part.matrix[:, [trial.names.index(name) for name in fitted.signature.names]]
     score = fit.score(fitted.booster, matrix)
-    model = Scored(name="model", score=score, probability=calibrate(fitted.calibration, score))
+    value = None if fitted.value is None else fitted.value.of(matrix)
+    model = Scored(name="model", score=score, probability=calibrate(fitted.calibration, score), value=value)
     others = baselines.compare(queries, part.extra, trial.rewards, trial.base_rate, trial.seed)
     if trial.champion is not None and trial.champion.bundle is not None and part.beside is not None:
         others.append(_score_champion(trial.champion, trial.champion.bundle, queries, part.beside))
@@ -109,6 +115,7 @@ def means_the_same(bundle: Bundle, queries: Queries) -> bool:
 def judge(home: Home, store: FeatureStore, trial: Trial, fitted: Fitted, description: Description) -> Judgement:
     """Everything the gates look at, and what they say. The history must be current."""
     compared, score, matrix = compare(trial, fitted)
+    appraised = _appraise(trial, fitted, matrix)
     served, bundle = serving.try_out(description, fitted, matrix)
     champion = trial.champion
     comparable = champion is not None and champion.bundle is not None
@@ -122,10 +129,17 @@ def judge(home: Home, store: FeatureStore, trial: Trial, fitted: Fitted, descrip
         calibration_rewards=fitted.calibration_rewards,
         audit=audit(home, store) if trial.queries.kind == "logged" else None,
         valuation=_value(home, trial, bundle),
+        appraised=appraised,
     )
-    return Judgement(
-        comparison=compared, score=score, matrix=matrix, verdicts=gates.judge(evidence, gates.read_bounds(home))
-    )
+    verdicts = gates.judge(evidence, gates.read_bounds(home))
+    return Judgement(comparison=compared, score=score, matrix=matrix, verdicts=verdicts, appraised=appraised)
+
+
+def _appraise(trial: Trial, fitted: Fitted, matrix: Matrix) -> Appraised | None:
+    if fitted.value is None or trial.learnt is None:
+        return None
+    told = fitted.value.of(matrix)
+    return appraisal.appraise(trial.queries, trial.part, trial.names, told, trial.learnt, trial.seed)
 
 
 def _value(home: Home, trial: Trial, bundle: Bundle | None) -> Valuation | None:

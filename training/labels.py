@@ -5,8 +5,8 @@ were rewarded. Where labels come from is in bootstrap.py and logged.py; here is 
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -33,6 +33,8 @@ REVENUE: Final = "revenue"
 MICROSECOND = 1
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
+HOLE = 3 * DAY
+"""A shorter time without a label is none that is told."""
 
 
 class TrainingError(ValueError):
@@ -70,7 +72,9 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
     position: Ints | None = None
     """(r,) the place on the page at which it stood, from 1; None where nothing was shown."""
     amount: Floats | None = None
-    """(r,) what it brought, where the reward is a sum."""
+    """(r,) what each row brought in money, NaN where that is not known yet; None: nobody asked for it."""
+    supplied: dict[int, dict[str, dict[str, Any]]] = {}
+    """Query -> candidate -> attributes, of candidates that came with the request and that the catalog did not know."""
     states: dict[int, Packed] | None = None
     """Query -> (numbers, ids) of the customer's row as the decision logged it, without one that was unknown. None:
     rows are joined from the historical store."""
@@ -95,6 +99,7 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
             referrer=[self.referrer[at] for at in chosen],
             placement=[self.placement[at] for at in chosen],
             inline={int(places[at]): events for at, events in self.inline.items() if keep[at]},
+            supplied={int(places[at]): brought for at, brought in self.supplied.items() if keep[at]},
             states=self.states and {int(places[at]): state for at, state in self.states.items() if keep[at]},
             **{name: getattr(self, name)[keep] for name in ("now", "customer_at", "candidate_at", "hour", "weekday")},
             owner=places[self.owner[rows]],
@@ -102,6 +107,20 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
             position=None if self.position is None else self.position[rows],
             amount=None if self.amount is None else self.amount[rows],
         )
+
+
+def tell_hole(now: Ints) -> str:
+    """The longest time without a label in words, where it is far longer than is usual here; else nothing.
+
+    Labels on both sides are learnt from as they are: features age over the hole, as they would in serving.
+    """
+    times = np.sort(now)
+    apart = np.diff(times)
+    if not len(apart) or apart.max() < max(HOLE, 10.0 * apart.mean()):
+        return ""
+    at = int(np.argmax(apart))
+    begin, end = (datetime.fromtimestamp(time / SECOND, UTC).date() for time in times[at : at + 2].tolist())
+    return f"a hole of {apart[at] / DAY:.0f} days in the history: no labels between {begin} and {end}"
 
 
 def read_zone(home: Home) -> tzinfo:

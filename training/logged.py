@@ -6,20 +6,21 @@ Decisions that nobody saw teach nothing, nor does a reward without an exposure, 
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from features import archive
 from features.aggregates.rows import LAYOUTS
 from features.events.schema import Decision, decode
 from features.lifetimes import is_expired
 from models.matrix import device_of, zone_of
 from models.referrers import referrer_of
 from training.attribution import Target, Window, attribute
-from training.labels import CLICK, REVENUE, Queries, TrainingError, moments, read_zone
-from training.rewards import EXPOSURE_EVENT, payloads, read_behaviour, read_windows
+from training.labels import CLICK, CONVERSION, REVENUE, Queries, TrainingError, moments, read_zone
+from training.rewards import EXPOSURE_EVENT, payloads, read_behaviour, read_by_turns, read_windows
+from training.supplied import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """Exposures by decision and placement: candidate -> (rewarded, what it brought); open windows are left out."""
+    """Exposures by decision and placement: candidate -> (rewarded, what it brought); open windows are left out. A click
+    is paid for later: NaN for one whose window of orders is open.
+    """
 
     slots: dict[str, dict[str, dict[str, tuple[bool, float]]]]
     attributed: Attributed
@@ -40,13 +43,13 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """Exposures whose window has not closed yet."""
 
 
-def label(home: Home, reward: Target = CLICK, with_states: bool = False) -> Queries:
+def label(home: Home, reward: Target = CLICK, with_states: bool = False, with_amounts: bool = False) -> Queries:
     """One query for each placement of a decision of which something was seen. Raises TrainingError without any.
 
-    `with_states`: the customers' rows are those that the decisions logged.
+    `with_states`: the customers' rows are those that the decisions logged. `with_amounts`: with each row's revenue.
     """
     shown = read_shown(home, reward)
-    collector = Collector(read_zone(home), reward, with_states)
+    collector = Collector(read_zone(home), reward, with_states, with_amounts or reward == REVENUE)
     for decision in read_decisions(home):
         for slot in decision.placements:
             seen = shown.slots.get(id_of(decision), {}).get(slot.id, {})
@@ -77,7 +80,9 @@ def read_shown(home: Home, reward: Target = CLICK) -> Shown:
             waiting += 1
             continue
         rewarded = credit.clicked is not None if reward == CLICK else credit.orders > 0
-        amount = credit.revenue if reward == REVENUE else float(rewarded)
+        amount = credit.revenue
+        if reward == CLICK and credited.is_open(key, CONVERSION, windows.get(placement, Window()), behaviour.until):
+            amount = float("nan")
         slots.setdefault(decision, {}).setdefault(placement, {})[candidate] = (rewarded, amount)
     return Shown(slots=slots, attributed=credited, waiting=waiting)
 
@@ -85,7 +90,8 @@ def read_shown(home: Home, reward: Target = CLICK) -> Shown:
 def read_decisions(home: Home, since: int | None = None) -> Iterator[Decision]:
     """Every logged decision once (the first record of an id) that arrived from `since` on; none of a robot."""
     known: set[str] = set()
-    for payload in payloads(archive.read(home.archive, ["payload"], types=["decision"], since=since)):
+    turns = read_by_turns(home, "decision", ["payload"], since)
+    for payload in chain.from_iterable(map(payloads, turns)):
         decision = decode(payload)
         if isinstance(decision, Decision) and not decision.bot and id_of(decision) not in known:
             known.add(id_of(decision))
@@ -99,8 +105,10 @@ def id_of(decision: Decision) -> str:
 class Collector:
     """Queries as they are found."""
 
-    def __init__(self, zone: tzinfo, reward: str = CLICK, with_states: bool = False) -> None:
-        self._zone, self._reward, self._with_states = zone, reward, with_states
+    def __init__(
+        self, zone: tzinfo, reward: str = CLICK, with_states: bool = False, with_amounts: bool = False
+    ) -> None:
+        self._zone, self._reward, self._with_states, self._with_amounts = zone, reward, with_states, with_amounts
         self._decisions: list[tuple[Decision, str]] = []
         self._names: dict[str, int] = {}
         self.owner: list[int] = []
@@ -117,7 +125,14 @@ class Collector:
             self._position.append(position)
             self._rewarded.append(rewarded)
             self._amount.append(amount)
-        self._decisions.append((decision, placement))
+        self._decisions.append((self._lean(decision), placement))
+
+    def _lean(self, decision: Decision) -> Decision:
+        """Without what no query needs: there may be millions."""
+        state = decision.state
+        if state is not None and not self._with_states:
+            state = msgspec.structs.replace(state, numbers=b"", ids=b"")
+        return msgspec.structs.replace(decision, placements=[], variants={}, chances={}, attention=None, state=state)
 
     def finish(self) -> Queries:
         decisions = [decision for decision, _ in self._decisions]
@@ -142,7 +157,8 @@ class Collector:
             rewarded=np.array(self._rewarded, np.bool_),
             popularity=np.full(len(self.owner), np.nan),
             position=np.array(self._position, np.int64),
-            amount=np.array(self._amount, np.float64) if self._reward == REVENUE else None,
+            amount=np.array(self._amount, np.float64) if self._with_amounts else None,
+            supplied={at: brought for at, it in enumerate(decisions) if (brought := described(it))},
             states=self._states(decisions) if self._with_states else None,
         )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from models.bundle import CHAMPION, DEFAULT_NAME
 from training import bootstrap, fit
+from training.search import Budget  # noqa: TC001  # msgspec reads the annotations when the program runs
 from training.split import Dates
 
 if TYPE_CHECKING:
@@ -41,5 +42,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     states: Literal["joined", "logged"] = "joined"
     """Logged labels: the customers' rows joined from the historical store, or as each decision logged them."""
+    value: Literal["catalog", "revenue"] = "catalog"
+    """Whether what a reward brings is learnt too, from orders."""
+    search: Budget | None = None
+    """How long to look for better parameters of the trees; None: not at all."""
+    cluster: str | None = None
+    """The Dask cluster that joins and fits, as `cluster.connection` reads it; None: this process."""
     promote: bool = False
     """Move the alias if every gate holds; else only where there is no champion yet."""

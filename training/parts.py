@@ -12,6 +12,7 @@ from features.aggregates.declared import VIEWS
 from models.matrix import encoder
 from models.signature import Feature, Signature, fillable
 from training.positions import number_places
+from training.supplied import categories_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,12 +42,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """(r,) a number for each placement and position; None where nothing was shown."""
     beside: Floats | None = None
     """Raw scores by a model that was asked too."""
+    amount: Floats | None = None
+    """(r,) what each row brought, NaN where that is not known; None: nobody asked for it."""
 
 
 def describe(home: Home, queries: Queries) -> Signature:
     """All features that can be filled. Identifiers of candidates are left out: keyed features say more with less."""
     table = pads.dataset(home.history / "attributes", format="parquet").to_table(["category", "kind"])
-    categories = _known(table["category"].unique().to_pylist())
+    categories = _known([*table["category"].unique().to_pylist(), *categories_of(queries)])
     vocabularies = {
         "candidate__category": categories,
         "candidate__kind": _known(table["kind"].unique().to_pylist()),
@@ -129,4 +132,5 @@ def gather(
         extra=columns,
         place=place,
         beside=scores,
+        amount=None if queries.amount is None else queries.amount[kept],
     )

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import history
+from features import history, shards
 from features.store import open_store
 from models.bundle import CHAMPION
-from training import faults, fit, freshness, gates, judgement, preparation, tracking
+from training import appraisal, faults, freshness, gates, judgement, learning, preparation, tracking
 from training.options import Options
 
 if TYPE_CHECKING:
+    from distributed import Client
     from feast import FeatureStore
 
     from features.settings import Settings
     from models.bundle import Description
+    from training.appraisal import Appraised
     from training.comparison import Comparison
     from training.gates import Verdict
     from training.judgement import Champion
+    from training.learning import Learnt
     from training.options import Stages
-    from training.preparation import Gathered, Labelled
+    from training.preparation import Labelled
 
 __all__ = ["Options", "Report", "decide", "train"]
 
@@ -33,6 +36,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     registered: tracking.Registered
     comparison: Comparison
     verdicts: list[Verdict]
+    appraised: Appraised | None = None
     is_refused: bool
     """The alias was to move, and a gate does not hold."""
     tracking_uri: str
@@ -44,21 +48,13 @@ def train(settings: Settings, options: Options, stages: Stages) -> Report:
     began = time.monotonic()
     faults.require_reachable(settings)
     champion = judgement.find_champion(settings.home.bundles, options.name, options.alias)
-    with faults.read_whole(settings.home):
-        labelled = _bring_up(settings, options, stages)
-    store = open_store(settings.home, preparation.OFFLINE)
-    gathered = preparation.gather(settings, options, labelled, stages, store, champion)
-    with stages.stage("fit") as advance:
-        fitted = fit.fit(
-            gathered.parts["train"],
-            gathered.parts["validation"],
-            gathered.signature,
-            options.fit,
-            gathered.share,
-            lambda trees: advance(trees, options.fit.trees),
-        )
+    with learning.gather_workers(options, settings.home, stages) as client:
+        with faults.read_whole(settings.home):
+            labelled = _bring_up(settings, options, stages, client)
+        store = open_store(settings.home, preparation.OFFLINE)
+        learnt = learning.learn(settings, options, labelled, stages, store, champion, client)
     with stages.stage("evaluate"):
-        description, outcome = _judge(settings, options, labelled, gathered, fitted, store, champion)
+        description, outcome = _judge(settings, options, labelled, learnt, store, champion)
     is_moved = decide(options, champion, outcome.judged.verdicts)
     with stages.stage("register"):
         registered = tracking.record(settings, description, outcome, options.alias, is_moved)
@@ -66,21 +62,22 @@ def train(settings: Settings, options: Options, stages: Stages) -> Report:
         registered=registered,
         comparison=outcome.judged.comparison,
         verdicts=outcome.judged.verdicts,
+        appraised=outcome.judged.appraised,
         is_refused=not is_moved and _wants(options, champion),
         tracking_uri=settings.tracking_uri,
         seconds=time.monotonic() - began,
     )
 
 
-def _bring_up(settings: Settings, options: Options, stages: Stages) -> Labelled:
+def _bring_up(settings: Settings, options: Options, stages: Stages, client: Client | None) -> Labelled:
     """The archive with all that was acknowledged, its labels, and a history that holds all that they refer to."""
     with stages.stage("archive"):
         note = freshness.flush(settings)
     stages.say(note)
     labelled = preparation.label(settings, options, stages)
     if not history.is_current(settings.home):
-        with stages.stage("history") as advance:
-            history.rebuild(settings.home, advance)
+        with stages.stage("history") as advance, learning.spread(settings.home, client) as pool:
+            shards.rebuild(settings.home, pool, advance)
     return labelled
 
 
@@ -100,20 +97,20 @@ def _judge(
     settings: Settings,
     options: Options,
     labelled: Labelled,
-    gathered: Gathered,
-    fitted: fit.Fitted,
+    learnt: Learnt,
     store: FeatureStore,
     champion: Champion | None,
 ) -> tuple[Description, tracking.Outcome]:
-    queries, window = labelled.parts["test"], labelled.split.window
+    queries, window, fitted = labelled.parts["test"], labelled.split.window, learnt.fitted
     data_digest = (settings.home.history / "digest").read_text()
     description = tracking.describe(options.name, queries, window, fitted, data_digest)
     trial = judgement.Trial(
         queries=queries,
-        part=gathered.parts["test"],
-        names=gathered.signature.names,
+        part=learnt.test,
+        names=learnt.signature.names,
         rewards=labelled.rewards,
         base_rate=float(labelled.parts["train"].rewarded.mean()),
+        learnt=appraisal.learn(labelled.parts["train"], learnt.train, learnt.signature.names),
         window=window,
         champion=champion,
         seed=options.seed,

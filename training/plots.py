@@ -11,7 +11,7 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.comparison import AUC, ECE, LOSS, NDCG, RATIO
+from training.comparison import AUC, ECE, HIGHER, LOSS, NDCG, RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from training.intervals import Interval
     from training.labels import Floats
     from training.parts import Matrix
+    from training.search import Found
 
 INK, ACCENT, MUTED = "#222222", "#1f6feb", "#9aa4b2"
 FEATURES_SHOWN = 25
@@ -176,13 +177,32 @@ def qini(curves: Mapping[str, Qini]) -> Figure:
     return figure
 
 
-def losses(parts: Mapping[str, list[float]], trees: int) -> Figure:
+def search(found: Found) -> Figure:
+    """What each trial of a search scored on the validation part, the best so far, and how each parameter mattered."""
+    scores = np.array([trial.score for trial in found.trials])
+    names = list(found.trials[0].parameters)
+    best = np.maximum.accumulate(scores) if found.metric in HIGHER else np.minimum.accumulate(scores)
+    figure = Figure(figsize=(3.2 * (len(names) + 1), 3.4))
+    axes = figure.subplots(1, len(names) + 1, sharey=True)
+    axes[0].plot(scores, "o", color=MUTED, ms=4)
+    axes[0].plot(best, color=ACCENT, lw=2)
+    axes[0].set(xlabel="trial (0: as given)", ylabel=f"validation {found.metric}")
+    for each, name in zip(axes[1:], names, strict=True):
+        values = [trial.parameters[name] for trial in found.trials]
+        each.scatter(values, scores, s=14, c=np.arange(len(scores)), cmap="Blues", edgecolors=MUTED, linewidths=0.5)
+        each.plot(values[found.best], scores[found.best], "o", color=ACCENT, ms=6)
+        each.set_xlabel(name)
+    figure.tight_layout()
+    return figure
+
+
+def losses(parts: Mapping[str, list[float]], trees: int, loss: str = "log loss") -> Figure:
     """The loss of each part by the number of trees, and how many were kept."""
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
     for part, values in parts.items():
         axes.plot(np.arange(len(values)) + 1, values, label=part)
     axes.axvline(trees, color=MUTED, ls="--", lw=1)
-    axes.set(xlabel="trees", ylabel="log loss", title="Training")
+    axes.set(xlabel="trees", ylabel=loss, title="Training")
     axes.legend(frameon=False)
     return figure

@@ -8,7 +8,7 @@ import msgspec
 
 from training import baselines, bootstrap, judgement, logged, parts
 from training.dataset import Source
-from training.labels import CLICK, CONVERSION, ORDERED, VIEWED, TrainingError
+from training.labels import CLICK, CONVERSION, ORDERED, REVENUE, VIEWED, TrainingError, tell_hole
 from training.rewards import CLICK_EVENT, EXPOSURE_EVENT
 from training.split import split
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from features.settings import Settings
     from models.signature import Signature
+    from training.attribution import Target
     from training.bootstrap import Rewards
     from training.judgement import Champion
     from training.labels import Kind, Queries
@@ -64,6 +65,8 @@ def choose(options: Options, counts: Mapping[str, int]) -> tuple[Kind, str]:
     reward = options.reward or (ORDERED if counts.get(ORDERED) or not counts.get(VIEWED) else VIEWED)
     if reward in SHOWN:
         raise TrainingError(f"a {reward} needs something that was shown: --reward {reward} needs --labels logged")
+    if reward == VIEWED and options.value == REVENUE:
+        raise TrainingError(f"views bring no revenue: --value {REVENUE} needs orders, or something that was shown")
     if not counts.get(reward):
         seen = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "no events at all"
         raise TrainingError(f"no {reward!r} events in the archive (there are: {seen}): import some, or track them")
@@ -76,12 +79,15 @@ def label(settings: Settings, options: Options, stages: Stages) -> Labelled:
         kind, reward = choose(options, bootstrap.count(home))
         rewards = None
         if kind == "logged":
-            queries = logged.label(home, CONVERSION if reward == CONVERSION else CLICK, options.states == "logged")
+            target: Target = CONVERSION if reward == CONVERSION else CLICK
+            queries = logged.label(home, target, options.states == "logged", options.value == REVENUE)
         else:
             rewards = bootstrap.read_rewards(home, reward)
-            queries = bootstrap.label(home, reward, rewards, options.queries)
+            queries = bootstrap.label(home, reward, rewards, options.queries, options.value == REVENUE)
         divided = split(queries, options.dates)
     stages.say(_describe(queries))
+    if hole := tell_hole(queries.now):
+        stages.say(hole)
     chosen = {name: queries.select(getattr(divided, name)) for name in PARTS}
     return Labelled(queries=queries, rewards=rewards, split=divided, parts=chosen)
 
@@ -109,7 +115,6 @@ def gather(
     signature = parts.describe(home, queries)
     share = parts.share_of_negatives(chosen["train"].rewarded, options.fit.negatives)
     keep = parts.thin(chosen["train"].rewarded, share, options.seed)
-    extra = (*baselines.needs(queries.kind, queries.reward), judgement.WORTH)
     total = sum(len(part.owner) for part in chosen.values())
     done = 0
     gathered = {}
@@ -123,11 +128,16 @@ def gather(
         for name, part in chosen.items():
             if name == "test":
                 rival = None if champion is None else champion.bundle
-                gathered[name] = parts.gather(source, part, signature, None, extra, count, rival)
+                gathered[name] = parts.gather(source, part, signature, None, extras(queries), count, rival)
             else:
                 kept = keep if name == "train" else None
                 gathered[name] = parts.gather(source, part, signature, kept, (), count)
     return Gathered(signature=signature, share=share, parts=gathered)
+
+
+def extras(queries: Queries) -> tuple[str, ...]:
+    """Features that the test's rows are judged by, beside those of the model."""
+    return (*baselines.needs(queries.kind, queries.reward), judgement.WORTH)
 
 
 def describe(options: Options, labelled: Labelled) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 EXPOSURE_EVENT, CLICK_EVENT = "Promotion Viewed", "Promotion Clicked"
 REFUNDED, CANCELLED = "Order Refunded", "Order Cancelled"
+TURN = 50_000
+"""Events whose payloads are in memory at once, about."""
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -45,14 +49,17 @@ def read_behaviour(home: Home) -> Behaviour:
     owners = read_owners(home)
     behaviour = Behaviour()
     names = (EXPOSURE_EVENT, CLICK_EVENT, ORDERED, REFUNDED, CANCELLED)
-    table = archive.read(home.archive, ["arrival", "event", "payload"], types=["track"])
-    if len(table):
+    for table in read_by_turns(home, "track", ["arrival", "event", "payload"]):
         behaviour.until = int(pc.max(table["arrival"]).as_py())
-    for payload in payloads(table.filter(pc.is_in(table["event"], value_set=pa.array(names, pa.string())))):
+        _take_all(behaviour, owners, table.filter(pc.is_in(table["event"], value_set=pa.array(names, pa.string()))))
+    return behaviour
+
+
+def _take_all(behaviour: Behaviour, owners: dict[str, str], table: pa.Table) -> None:
+    for payload in payloads(table):
         event = decode(payload)
         if isinstance(event, Track):
             _take(behaviour, event, _follow(owners, event.customer))
-    return behaviour
 
 
 def _take(behaviour: Behaviour, event: Track, customer: str) -> None:
@@ -126,6 +133,16 @@ def parse(text: object) -> int:
     if not isinstance(text, str) or not re.fullmatch(r"(?:\d{1,6}[dhms])+", text):
         raise ValueError(f"{text!r} is no duration such as 30m, 24h or 7d")
     return sum(int(count) * UNITS[unit] for count, unit in re.findall(r"(\d+)([dhms])", text)) * SECOND
+
+
+def read_by_turns(home: Home, kind: str, columns: list[str], since: int | None = None) -> Iterator[pa.Table]:
+    """Archived events of a type in order, some after the others: all payloads at once would not fit into memory."""
+    arrivals = archive.read(home.archive, ["arrival"], types=[kind], since=since)["arrival"].to_numpy()
+    starts = np.unique(arrivals[::TURN]).tolist()
+    for start, behind in pairwise([*starts, None]):
+        yield archive.read(
+            home.archive, columns, types=[kind], since=start, until=None if behind is None else behind - 1
+        )
 
 
 def payloads(table: pa.Table) -> Iterator[bytes]:

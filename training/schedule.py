@@ -1,4 +1,6 @@
-"""`kairos train --every`: trainings one after another, each in a process of its own, whatever becomes of the others."""
+"""`kairos train --every`: trainings one after another, each in a process of its own, whatever becomes of the others;
+and after each a look at how the champion does.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 WORDS = {0: "trained", 1: "refused", 3: "kept the champion"}
 """What an exit code says."""
@@ -48,6 +51,12 @@ def repeat(
         seconds = time.monotonic() - began
         yield Ended(number=number, code=code, seconds=seconds)
         wait(max(every - seconds, 0.0))
+
+
+def look_after(home: Path | None, name: str, run: Callable[[list[str]], int] = subprocess.call) -> int:
+    """Find out how the champion does, in a process of its own, so that running services show it; its exit code."""
+    place = [] if home is None else ["--home", str(home)]
+    return run([sys.executable, "-m", "kairos", "models", "health", "--name", name, *place])
 
 
 def without_every(arguments: Sequence[str]) -> list[str]:

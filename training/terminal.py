@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from training.appraisal import DEVIANCE, RMSE
 from training.comparison import AUC, ECE, HIGHER, HIT, LOSS, NDCG, RATIO, RECIPROCAL
 from training.gates import refusal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from training.appraisal import Appraised
     from training.comparison import Comparison
     from training.gates import Verdict
     from training.intervals import Interval
@@ -73,6 +75,8 @@ def show(console: Console, report: Report) -> None:
     comparison = report.comparison
     console.print(tabulate(comparison))
     console.print(tabulate_differences(comparison))
+    if report.appraised is not None:
+        console.print(tabulate_values(report.appraised))
     if comparison.ranked:
         for text, name in (("customers without a past", "new"), ("returning customers", "returning")):
             if line := _slice(comparison, name):
@@ -149,6 +153,24 @@ def tabulate_differences(comparison: Comparison) -> Table:
     for baseline in comparison.baselines:
         cells = [_difference(name, comparison.difference(name, baseline)) for name in columns]
         table.add_row(baseline.name, *cells)
+    return table
+
+
+def tabulate_values(appraised: Appraised) -> Table:
+    """How well it is told what a reward brings, method by method; the model's 95 % interval below."""
+    title = f"What a reward brings: {appraised.rewards:,} rewards, {appraised.brought:,.2f} in all"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table.add_column("", overflow="fold")
+    for name in (DEVIANCE, RMSE, "pred / act", "model's deviance minus its"):
+        table.add_column(name, justify="right")
+    names = (DEVIANCE, RMSE, RATIO)
+    for told in appraised.baselines:
+        less = appraised.difference(told)
+        difference = f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
+        table.add_row(told.name, *(_value(name, told.metrics[name]) for name in names), difference)
+    metrics = appraised.model.metrics
+    table.add_row("model", *(_value(name, metrics[name]) for name in names), "", style="bold green")
+    table.add_row("", *(f"{metrics[it].low:.3f} to {metrics[it].high:.3f}" for it in names), "", style="green")
     return table
 
 

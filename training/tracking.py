@@ -16,7 +16,7 @@ import pandas as pd
 
 from models import registry
 from models.bundle import Description
-from training import faults, gates, plots
+from training import faults, gates, plots, records
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -76,8 +76,10 @@ def record(
             columns = outcome.fitted.signature.names
             example = pd.DataFrame(outcome.judged.matrix[:EXAMPLE_ROWS].astype(np.float64), columns=columns)
             uri = registry.log_model(outcome.fitted.booster, described, example)
-            bundles, booster = settings.home.bundles, outcome.fitted.booster
-            described = registry.register(client, bundles, described, booster, uri, tags)
+            _log_further(outcome, example)
+            bundles, booster, valued = settings.home.bundles, outcome.fitted.booster, outcome.fitted.value
+            value = None if valued is None else valued.booster
+            described = registry.register(client, bundles, described, booster, uri, tags, value)
             if is_moved:
                 try:
                     registry.point(client, bundles, described.name, alias, described.version, reason=reason)
@@ -118,6 +120,13 @@ def _log(description: Description, outcome: Outcome) -> None:
     mlflow.log_text(msgspec.json.format(msgspec.json.encode(description)).decode(), "bundle.json")
 
 
+def _log_further(outcome: Outcome, example: pd.DataFrame) -> None:
+    """What not every training has: values of rewards, a search."""
+    with tempfile.TemporaryDirectory() as folder:
+        records.log_values(outcome.fitted, outcome.judged.appraised, example, Path(folder))
+        records.log_search(outcome.fitted.search, Path(folder))
+
+
 def _surroundings() -> dict[str, Any]:
     """What the model was made with: the program, the libraries, the machine."""
     packages = {name: version(name) for name in PACKAGES}
@@ -134,6 +143,7 @@ def describe(name: str, queries: Queries, window: Window, fitted: Fitted, data_d
         labels=queries.kind,
         signature=fitted.signature,
         calibration=fitted.calibration,
+        value=None if fitted.value is None else fitted.value.appraisal,
         trained=datetime.now(UTC).isoformat(timespec="seconds"),
         window=window.days,
         data_digest=data_digest,
@@ -143,6 +153,9 @@ def describe(name: str, queries: Queries, window: Window, fitted: Fitted, data_d
 def complete(description: Description, judged: Judgement) -> Description:
     """With the metrics and what the gates say."""
     found = {_slug(key): interval for key, interval in judged.comparison.model.metrics.items()}
+    if judged.appraised is not None:
+        of_values = judged.appraised.model.metrics
+        found |= {f"{records.OWN}_{_slug(key)}": interval for key, interval in of_values.items()}
     known = {key: interval for key, interval in found.items() if np.isfinite(interval.value)}
     return msgspec.structs.replace(
         description,

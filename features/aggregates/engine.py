@@ -52,23 +52,23 @@ def _touch(at: int, aggregate: Aggregate, part: int) -> _Touch:
     return _Touch(at, kind.update, None if isinstance(kind, KeyedKind) else part, aggregate.key, aggregate.value)
 
 
-_TOUCHES = {view: _touches(aggregates) for view, aggregates in VIEWS.items()}
+TOUCHES = {view: _touches(aggregates) for view, aggregates in VIEWS.items()}
 LAST_SEEN = {
     aggregate.events: at
     for at, aggregate in enumerate(VIEWS["customer"])
     if isinstance(aggregate.kind, Last) and aggregate.value == "candidate"
 }
 """Events -> where a customer's row keeps the last candidate of them."""
-_FOLLOWED = {
+FOLLOWED = {
     name: tuple((touch, LAST_SEEN[VIEWS["successors"][touch.at].events]) for touch in touches)
-    for name, touches in _TOUCHES["successors"].items()
+    for name, touches in TOUCHES["successors"].items()
 }
 """Event name -> what it updates, and where a customer's row keeps the last candidate of such events: what preceded."""
 
 
 def advance_customer(row: Row, occurrence: Occurrence) -> None:
     """Update a customer's states by one event, in place."""
-    touches = _TOUCHES["customer"]
+    touches = TOUCHES["customer"]
     items, time, states = occurrence.items, occurrence.time, row.states
     ids = tuple([item.id for item in items])
     categories = tuple([item.category for item in items if item.category != NOTHING])
@@ -117,7 +117,7 @@ def advance_candidates(
     if customer.text == CANARY:
         return []
     changed: list[tuple[str, int]] = []
-    touches = _TOUCHES["candidate"]
+    touches = TOUCHES["candidate"]
     touched, time = touches.get(occurrence.name, touches[ANY]), occurrence.time
     named = [(item.id, item.text) for item in occurrence.items]
     for key, text in [*named, (TOTAL_ID, TOTAL)]:
@@ -127,7 +127,7 @@ def advance_candidates(
             touch.update(states[touch.at], time, 1.0, touch.part)
         row.applied = arrival
         changed.append(("candidate", key))
-    for touch, last_at in _FOLLOWED.get(occurrence.name, ()):
+    for touch, last_at in FOLLOWED.get(occurrence.name, ()):
         last = customer.states[last_at]
         before = int(last[0])  # type: ignore[index]  # the state of a Last is a list
         after = tuple([key for key, _ in named if key != before])

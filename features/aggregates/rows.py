@@ -7,7 +7,7 @@ columns, a run each. The ids begin with the number of keys of each keyed aggrega
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -40,6 +40,8 @@ class Row(msgspec.Struct):
     assigned: int = 0
     consent: dict[str, tuple[int, bool]] = {}
     """Purpose -> when the customer spoke of it last (microseconds), and whether it is allowed."""
+    traits: dict[str, tuple[int, Any]] = {}
+    """Of `features.traits`."""
 
 
 class Layout(msgspec.Struct, frozen=True):

@@ -106,6 +106,7 @@ class Joined(Recorded, frozen=True, kw_only=True, tag="joined"):
     """The id under which `previous` was seen first, and when, in microseconds: experiments go by it."""
     assigned: int
     consent: dict[str, tuple[int, bool]] = {}
+    traits: dict[str, tuple[int, Any]] = {}
 
 
 class ConsentGiven(Recorded, frozen=True, kw_only=True, tag="consent"):
@@ -127,6 +128,9 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     propensity: float | None = None
     value: float
     selection_probability: float | None = None
+    """None where no policy picked it alone: of interleaved slates."""
+    team: str | None = None
+    """Of an interleaved slate: the variant that brought it in; None for what is pinned."""
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -145,6 +149,10 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     rung: str = ""
     would: list[Served] = []
     """What an apprentice would have served instead of the default."""
+    interleaved: str = ""
+    """The experiment of which both variants picked in turn."""
+    models: dict[str, str] = {}
+    """Of an interleaved slate: variant -> `name/version` that scored for it."""
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -173,11 +181,15 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     """Candidates as the request described them (`id`, `features`); those that the catalog did not know have the
     `attributes` that counted for them, as a catalog has them."""
     rung: str
+    took: int = 0
+    """Microseconds from the request to the answer; 0: not told."""
     catalog_version: str
     snapshot: int
     snapshot_time: int
     state: StateRead | None = None
     """As it was read. None: the customer was unknown, or could not be read (then `rung` is not `model`)."""
+    traits: dict[str, Any] = {}
+    """The customer's stored ones, as they were read, with those of the inline events."""
     late: list[str] = []
     """Placements whose own deadline left no time for the model."""
     personalised: bool = True
@@ -201,6 +213,8 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     """The customer's row could not be read, so that no experiment could be told: the default, not to be analysed."""
     bot: bool = False
     """Answered as everybody, in no experiment."""
+    audience: str = ""
+    """The audience that it was made for: the global holdout gets nothing of one, so that none enrols for it."""
     seed: str = ""
 
 

@@ -80,6 +80,30 @@ def test_a_script_runs_whether_redis_knows_it_or_not(url: str) -> None:
     assert within(url, work) == [[b"k", b"v"]] * 2
 
 
+def test_a_script_runs_behind_another_where_that_says_so(url: str) -> None:
+    first = Script("return {redis.call('INCR', KEYS[1]), ARGV[1]}")
+    both = first.then(Script("return {redis.call('INCRBY', KEYS[1], ARGV[2]), ARGV[1]}"), "answer[1] < 2")
+
+    async def work(line: Line) -> Any:
+        return [await line.run(both, ["a", "b"], [1, 1, "x", "y", "5"]) for _ in range(2)]
+
+    assert within(url, work) == [[[1, b"x"], [5, b"y"]], [[2, b"x"]]]
+
+
+def test_patience_ends_and_the_line_goes_on(url: str) -> None:
+    async def work(line: Line) -> Any:
+        await line.ask("PING")
+        os.kill(process := server(url), signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                await line.ask("SET", "a", 1, seconds=0.05)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        return await line.ask("PING", seconds=5.0), clients(url)
+
+    assert within(url, work) == (b"PONG", 1)
+
+
 def test_a_connection_that_was_cut_is_replaced_unnoticed(url: str) -> None:
     async def work(line: Line) -> Any:
         await line.ask("SET", "a", 1)

@@ -254,7 +254,7 @@ def test_what_the_catalog_says_holds_from_the_first_catalog_on_until_the_next(
     assert [(row["candidate"], row["kind"], row["category"], row["price"], row["value"]) for row in rows] == [
         ("o-1", "offer", "shoes", 9.5, 2.0),
         ("o-1", "offer", "shoes", 8.0, 2.0),
-        ("o-2", "content", "", 0.0, 0.0),
+        ("o-2", "content", "", 0.0, 1.0),  # as a candidate without a value serves
     ]
     stamps = [int(row["event_timestamp"].timestamp() * 1e6) for row in rows]
     assert stamps[0] == 0

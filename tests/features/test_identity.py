@@ -90,6 +90,7 @@ def assert_history_is_what_was_live(deployment: Deployment) -> None:
             assert not online[customer].owner
             continue
         assert (again.owner, again.assignment) == (online[customer].owner, online[customer].assignment)
+        assert again.traits == online[customer].traits
         at = now() / 1e6
         assert close("customer", again, at, "p-1", "hats") == approximately(
             close("customer", online[customer], at, "p-1", "hats")

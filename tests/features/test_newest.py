@@ -29,7 +29,7 @@ def deployment(redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -
 
 async def read(deployment: Deployment, customers: list[str], tracked: bool = True) -> list[Known]:
     try:
-        return await deployment.store.read_newest(customers, PARTITIONS, tracked)
+        return (await deployment.store.read_newest(customers, PARTITIONS, tracked))[0]
     finally:
         await deployment.store.line.close()
 

@@ -12,6 +12,7 @@ import pytest
 from features.ids import digest
 from models.bundle import (
     FORMAT,
+    Appraisal,
     BundleError,
     Calibration,
     Description,
@@ -108,7 +109,7 @@ def test_a_model_of_other_features_than_its_signature_is_refused(tmp_path: Path)
     signature = Signature(shop.signature().features[:-1])
     save(tmp_path / "1", shop.describe("1", signature), shop.grow(1))
     count = len(signature.features)
-    with pytest.raises(BundleError, match=f"takes {count + 1} features, its signature names {count}"):
+    with pytest.raises(BundleError, match=f"takes {count + 1} features, the signature names {count}"):
         load(tmp_path / "1")
 
 
@@ -158,3 +159,50 @@ def test_aliases_are_replaced_one_by_one(tmp_path: Path) -> None:
 def test_a_description_survives_its_json() -> None:
     description = shop.describe("4")
     assert msgspec.json.decode(msgspec.json.encode(description), type=Description) == description
+
+
+@pytest.fixture
+def valued(tmp_path: Path) -> Path:
+    """A bundle that says what a reward brings, too."""
+    described = msgspec.structs.replace(shop.describe("1"), value=Appraisal(of="revenue", scale=2.0))
+    save(tmp_path / "valued", described, shop.grow(1), shop.grow(2))
+    return tmp_path / "valued"
+
+
+def test_values_are_those_of_their_own_trees_to_the_bit(valued: Path, folder: Path) -> None:
+    import lightgbm
+
+    bundle, plain = load(valued), load(folder)
+    features = rows()
+    raw = lightgbm.Booster(model_str=shop.grow(2)).predict(bundle.encoder.encode(features), raw_score=True)
+    values = bundle.values(features)
+    assert values is not None
+    assert values.tolist() == (np.exp(np.asarray(raw)) * 2.0).tolist()
+    assert bundle.propensities(features).tolist() == plain.propensities(features).tolist()
+    assert plain.values(features) is None
+    with pytest.raises(BundleError, match="offers/1 does not say what a reward brings"):
+        plain.appraise(plain.encoder.encode(features))
+
+
+def test_a_bundle_from_before_values_were_known_loads_and_serves(folder: Path) -> None:
+    written = json.loads((folder / "bundle.json").read_bytes())
+    del written["value"]
+    (folder / "bundle.json").write_text(json.dumps(written))
+    assert load(folder).appraiser is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "others"])
+def test_values_of_another_file_than_was_written_are_refused(valued: Path, damage: str) -> None:
+    path = valued / "value.txt"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(path.read_text()[:-200] if damage == "cut" else shop.grow(3))
+    with pytest.raises(BundleError, match=r"value\.txt"):
+        load(valued)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_scale_that_gives_no_values_is_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="the scale of values is a positive number"):
+        Appraisal(of="revenue", scale=scale)

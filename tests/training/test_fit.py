@@ -14,7 +14,7 @@ from training import fit
 from training.evaluation import measure_auc, measure_ece, rank
 from training.fit import Fitted, Options
 from training.labels import TrainingError
-from training.parts import Part
+from training.parts import Part, thin
 from training.positions import estimate, number_places
 
 NUMBERS = Signature(tuple(Feature(name) for name in ("price", "recency", "constant", "missing")))
@@ -161,3 +161,18 @@ def test_placements_of_one_position_have_no_terms() -> None:
     first = np.repeat(number_places(["hero"], np.zeros(1, np.int64), np.ones(1, np.int64)), 2000)
     terms = estimate(rows.matrix, rows.rewarded, np.ones(2000), first, {"seed": 0}, [])
     assert terms.of(first).tolist() == [0.0] * 2000
+
+
+def test_thinned_negatives_count_for_those_that_were_left_out() -> None:
+    rows, test = part(1, lists=1500), part(3, lists=800)
+    keep = thin(rows.rewarded, 0.25, seed=0)
+    assert keep[rows.rewarded].all()
+    assert keep[~rows.rewarded].mean() == pytest.approx(0.25, abs=0.03)
+    kept = Part(matrix=rows.matrix[keep], rewarded=rows.rewarded[keep], owner=rows.owner[keep], extra={})
+    levels = []
+    for share in (0.25, 1.0):
+        # By the raw scores: calibration would put right what the weights did not.
+        booster = fit.fit(kept, part(2), NUMBERS, SMALL, share).booster
+        levels.append((1.0 / (1.0 + np.exp(-fit.score(booster, test.matrix[:, :2])))).mean())
+    assert levels[0] == pytest.approx(rows.rewarded.mean(), rel=0.1)
+    assert levels[1] > 1.3 * rows.rewarded.mean()

@@ -179,9 +179,11 @@ def test_what_has_drifted_is_named_and_told_to_prometheus(
     assert "context__device" in told
     assert "1 of 3 features are as they were" in told
     exposed = dict(line.rsplit(" ", 1) for line in (tmp_path / "health.prom").read_text().splitlines())
-    assert float(exposed['kairos_model_missing_ratio{feature="customer__order_completed__recency"}']) == 1.0
-    assert float(exposed['kairos_model_psi{feature="context__device"}']) > 0.25
-    assert float(exposed['kairos_model_predicted_over_actual{version="offers/3"}']) > 2.0
+    assert float(exposed[f'kairos_model_missing_ratio{{model="offers",feature="{ORDERED}"}}']) == 1.0
+    assert float(exposed['kairos_model_psi{model="offers",feature="context__device"}']) > 0.25
+    assert float(exposed['kairos_model_predicted_over_actual{model="offers",version="offers/3"}']) > 2.0
+    assert float(exposed['kairos_model_health_state{model="offers",looked_at="offers/3"}']) == 2.0
+    assert (home.root / "health" / "offers.prom").read_text() == (tmp_path / "health.prom").read_text()
 
 
 def test_too_little_of_anything_is_said(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,13 @@ def test_a_real_training_that_finds_nothing_is_told(home: Home, capfd: pytest.Ca
     assert capfd.readouterr().err.count("no 'Order Completed' events in the archive") == 1
 
 
+def test_after_a_training_the_champions_health_is_looked_at_in_a_process_of_its_own(
+    home: Home, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert schedule.look_after(home.root, "hats") == 1
+    assert "there is no model hats/champion" in capfd.readouterr().err
+
+
 def test_a_schedule_that_is_no_duration_is_refused() -> None:
     with pytest.raises(TrainingError, match="--every: 'often' is no duration"):
         train(every="often")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import lightgbm
 import mlflow
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from features.home import Home
 from features.settings import Settings
-from models import bundle, moves, registry
+from models import bundle, moves, ramped, registry
 from models.bundle import BundleError, Calibration, Description
+from models.ramped import Guarded, Ramped, Step
 from models.signature import Feature, Signature
 from training.versions import commands, comparing, listing, moving
 from training.versions.listing import VersionError
@@ -125,6 +127,70 @@ def test_a_move_that_cannot_be_written_is_none(settings: Settings, alias: str) -
         aliases.rmdir()
     assert named(settings, alias) == ("1", "1")
     assert (settings.home.bundles / "offers" / "moves.jsonl").read_bytes() == before
+
+
+def test_a_withdrawn_alias_names_nothing_and_the_version_has_what_its_ramp_came_to(
+    settings: Settings, alias: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in ("1", "2"):
+        moving.promote(settings, "offers", version, alias)
+    guard = Guarded(name="click rate", champion=0.05, challenger=0.02, low=-0.8, high=-0.3, state="worse")
+    step = Step(share=0.05, since="", until="2026-11-23T09:00:00+00:00", units=1200, beside=9000, guards=[guard])
+    verdict = Ramped(
+        experiment="ramp-offers-2-1", outcome="taken back", reason="at 5%: click rate", beside="1", ended="",
+        steps=[step],
+    )  # fmt: skip
+    ramped.record_ramp(settings.home.bundles, "offers", "2", verdict)
+    commands.withdraw(alias, reason="it did harm", home=settings.home.root)
+    assert named(settings, alias) == (None, None)
+    tag = registry.connect(settings).get_model_version("offers", "2").tags[moving.RAMP_TAG]
+    assert msgspec.json.decode(tag, type=Ramped) == verdict
+    (last,) = listing.list_moves(settings.home.bundles, "offers", alias)[:1]
+    assert (last.action, last.before, last.version, last.reason) == ("withdrawn", "2", "", "it did harm")
+    with pytest.raises(VersionError, match="names no version"):
+        moving.withdraw(settings, "offers", alias)
+    moving.promote(settings, "offers", "1", alias)
+    with pytest.raises(VersionError, match="has named no version before 1"):
+        moving.roll_back(settings, "offers", alias)  # nobody wants back what was taken away
+    capsys.readouterr()
+    commands.show("2", home=settings.home.root)
+    told = capsys.readouterr().out
+    assert "taken back" in told
+    assert "worse" in told
+
+
+def test_a_champion_is_not_withdrawn_and_a_withdrawal_that_cannot_be_written_is_none(
+    settings: Settings, alias: str
+) -> None:
+    moving.promote(settings, "offers", "1", alias)
+    before = (settings.home.bundles / "offers" / "moves.jsonl").read_bytes()
+    aliases = settings.home.bundles / "offers" / "aliases.new"
+    aliases.mkdir()
+    try:
+        with pytest.raises(IsADirectoryError):
+            moving.withdraw(settings, "offers", alias)
+    finally:
+        aliases.rmdir()
+    assert named(settings, alias) == ("1", "1")
+    assert (settings.home.bundles / "offers" / "moves.jsonl").read_bytes() == before
+    bundle.write_alias(settings.home.bundles, "withdrawing", "champion", "1")
+    with pytest.raises(VersionError, match="kairos models rollback"):
+        moving.withdraw(settings, "withdrawing", "champion")
+
+
+def test_ramps_of_a_version_are_kept_and_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "offers" / "1").mkdir(parents=True)
+    verdict = Ramped(experiment="a", outcome="taken back", reason="x", beside="0", ended="", steps=[])
+    for each in (
+        verdict,
+        msgspec.structs.replace(verdict, experiment="b"),
+        msgspec.structs.replace(verdict, reason="y"),
+    ):
+        ramped.record_ramp(tmp_path, "offers", "1", each)
+    assert [(it.experiment, it.reason) for it in ramped.read_ramps(tmp_path, "offers", "1")] == [("b", "x"), ("a", "y")]
+    (tmp_path / "offers" / "1" / "ramps.json").write_text("{")
+    with pytest.raises(BundleError, match=r"ramps\.json"):
+        ramped.read_ramps(tmp_path, "offers", "1")
 
 
 def test_rollback_without_a_history_knows_what_the_first_move_replaced(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def health(
 ) -> None:
     """Say whether a model still sees and says what it did: drift, missing values, calibration, reward rates.
 
-    From logged decisions, their features as logged and rewards whose time is over. Exit code 1 says that something is
-    to be done.
+    From logged decisions, their features as logged and rewards whose time is over. Running services show the newest
+    result of the champion in /metrics. Exit code 1 says that something is to be done.
     """
     from rich.console import Console
 
@@ -36,8 +36,11 @@ def health(
         if not history.is_current(settings.home):
             history.rebuild(settings.home)
     found = log.inspect(settings.home, name, version, days)
-    if metrics is not None:
-        temporary = metrics.with_name(f".{metrics.name}.new")
-        temporary.write_text(terminal.expose(found))
-        temporary.replace(metrics)
+    newest = settings.home.root / "health" / f"{name}.prom" if version == "champion" else None
+    for path in (metrics, newest):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.new")
+            temporary.write_text(terminal.expose(found))
+            temporary.replace(path)
     raise SystemExit(terminal.show(console, found))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 STYLES: dict[State, str] = {"ok": "green", "watch": "yellow", "act": "bold red"}
 SHOWN = 12
+STATES: tuple[State, ...] = ("ok", "watch", "act")
+"""As a metric: 0, 1, 2."""
 EXIT = 1
 """Of a model about which something is to be done."""
 
@@ -79,19 +81,23 @@ def _version(version: Version) -> tuple[str | Text, ...]:
 
 
 def expose(health: Health) -> str:
-    """The figures in Prometheus' text format, for the collector of text files of its node exporter."""
-    lines = ["# TYPE kairos_model_psi gauge"]
-    lines += [_line("kairos_model_psi", it.index, feature=it.name) for it in (health.scores, *health.features)]
-    lines.append("# TYPE kairos_model_missing_ratio gauge")
-    lines += [_line("kairos_model_missing_ratio", it.missing_now, feature=it.name) for it in health.features]
-    lines.append("# TYPE kairos_model_reward_ratio gauge")
-    lines += [_line("kairos_model_reward_ratio", it.rate.value, version=it.label) for it in health.versions]
-    lines.append("# TYPE kairos_model_predicted_over_actual gauge")
-    lines += [
-        _line("kairos_model_predicted_over_actual", it.ratio.value, version=it.label)
-        for it in health.versions
-        if it.ratio is not None and np.isfinite(it.ratio.value)
-    ]
+    """The figures in Prometheus' text format: for the service's /metrics, or the collector of a node exporter."""
+    name = health.label.partition("/")[0]
+    drifts, versions = (health.scores, *health.features), health.versions
+    known = [it for it in versions if it.ratio is not None and np.isfinite(it.ratio.value)]
+    families = {
+        "kairos_model_health_state": [(float(STATES.index(health.state)), {"looked_at": health.label})],
+        "kairos_model_psi": [(it.index, {"feature": it.name}) for it in drifts],
+        "kairos_model_missing_ratio": [(it.missing_now, {"feature": it.name}) for it in health.features],
+        "kairos_model_exposures": [(float(it.exposures), {"version": it.label}) for it in versions],
+        "kairos_model_reward_ratio": [(it.rate.value, {"version": it.label}) for it in versions],
+        "kairos_model_predicted_over_actual": [(it.ratio.value, {"version": it.label}) for it in known if it.ratio],
+        "kairos_model_calibration_error": [(it.ece, {"version": it.label}) for it in versions if it.ece is not None],
+    }
+    lines = []
+    for family, values in families.items():
+        lines.append(f"# TYPE {family} gauge")
+        lines += [_line(family, value, model=name, **labels) for value, labels in values]
     return "\n".join(lines) + "\n"
 
 

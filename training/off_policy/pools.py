@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EXPLORATION, SHORTLIST, VALUE, WEIGHT = 0.05, 200, 1.0, 1.0
 """What the catalog's document leaves out because it is the default."""
 TOLERANCE = 1e-9
+VARYING = ("candidates", "weights", "strategy", "value_from")
+"""What a variant says that makes it another pool, or another order of it."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +101,8 @@ def _refuse(decision: Decision, slot: Slot, placement: dict[str, Any]) -> str | 
         return "its candidates came with the request"
     if placement.get("pinned") or placement.get("apprentice") or placement.get("strategy") == "fixed":
         return "no model chooses there (pinned, apprentice or fixed)"
+    if placement.get("value_from") == "model":
+        return "values are the model's"
     if decision.attention is not None and (decision.attention.contended or not decision.attention.is_known):
         return "the ledger of caps could not be read"
     return None
@@ -112,7 +116,7 @@ def _is_varied(experiments: dict[str, dict[str, Any]], decision: Decision, slot:
         if placements is not None and slot.id not in placements:
             continue
         for arm in experiment.get("variants", ()):
-            if arm["id"] == variant and any(arm.get(key) for key in ("candidates", "weights", "strategy")):
+            if arm["id"] == variant and any(arm.get(key) for key in VARYING):
                 return True
     return False
 

@@ -21,6 +21,9 @@ ForceOption = Annotated[bool, Parameter(help="Also one whose gates did not hold.
 
 models = App(name="models", help="List, compare, promote and roll back the versions of models.")
 models.command("training.health.commands:health", name="health")
+# By name alone: what trains imports nothing of what serves.
+models.command("service.ramps.commands:ramp", name="ramp")
+models.command("service.shadow.commands:shadow", name="shadow")
 
 
 @models.command(name="list")
@@ -39,14 +42,16 @@ def list_(*, name: AnyNameOption = None, home: HomeOption = None) -> None:
 
 @models.command
 def show(version: Wanted, *, name: NameOption = "offers", home: HomeOption = None) -> None:
-    """Show a version: what it learnt from, what it measured, its gates, and how its aliases moved."""
+    """Show a version: what it learnt from, what it measured, its gates and ramps, and how its aliases moved."""
     from rich.console import Console
 
+    from models import ramped
     from training.versions import listing, terminal
 
     bundles = _settings(home).home.bundles
     found = listing.find(bundles, name, version)
-    terminal.show(Console(), found, listing.list_moves(bundles, name))
+    ramps = ramped.read_ramps(bundles, name, found.description.version)
+    terminal.show(Console(), found, listing.list_moves(bundles, name), ramps)
 
 
 @models.command
@@ -92,6 +97,21 @@ def rollback(
 
     before, moved = moving.roll_back(_settings(home), name, alias, reason)
     print(f"{alias} of {name} is version {moved.description.version} again, and no longer {before}.")
+
+
+@models.command
+def withdraw(
+    alias: Annotated[str, Parameter(help="An alias, but the champion's.")],
+    *,
+    name: NameOption = "offers",
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+) -> None:
+    """Let an alias name no version any more. It is a new line in the history; nothing is lost."""
+    from training.versions import moving
+
+    version = moving.withdraw(_settings(home), name, alias, reason)
+    print(f"{alias} of {name} names nothing now, and no longer {version}.")
 
 
 @models.command

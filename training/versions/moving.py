@@ -1,15 +1,26 @@
-"""Which version an alias names: promoted where its gates held, and rolled back to the one before. All or nothing."""
+"""Which version an alias names: promoted where its gates held, rolled back to the one before, or none any more. All or
+nothing.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from models import bundle, moves, registry
+import msgspec
+
+from models import bundle, moves, ramped, registry
 from training import faults
 from training.versions.listing import Version, VersionError, find
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from features.settings import Settings
+
+RAMP_TAG = "kairos.ramp"
+"""Of an MLflow version: what its last ramp came to."""
 
 
 def promote(
@@ -53,9 +64,47 @@ def roll_back(settings: Settings, name: str, alias: str, reason: str = "") -> tu
     return now, find(bundles, name, before)
 
 
+def withdraw(settings: Settings, name: str, alias: str, reason: str = "") -> str:
+    """Let an alias name nothing; the version that it named. What serves by it serves the next lower rung then.
+
+    Raises VersionError if it names nothing, or is the champion's.
+    """
+    bundles = settings.home.bundles
+    version = bundle.read_aliases(bundles, name).get(alias)
+    if version is None:
+        raise VersionError(f"{alias} names no version of {name!r}")
+    if alias == bundle.CHAMPION:
+        raise VersionError("without a champion there is no model: kairos models rollback goes back to another")
+    faults.require_reachable(settings)
+    with faults.told(settings):
+        client = registry.connect(settings)
+        client.delete_registered_model_alias(name, alias)
+        written: int | None = None
+        try:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            move = moves.Move(time=now, alias=alias, version="", before=version, action="withdrawn", reason=reason)
+            written = moves.append(bundles, name, move)
+            bundle.write_alias(bundles, name, alias, None)
+        except BaseException:
+            if written is not None:
+                moves.cut(bundles, name, written)
+            with suppress(Exception):  # the failure that led here is the one to tell
+                client.set_registered_model_alias(name, alias, version)
+            raise
+        _tell_ramp(client, settings, name, version)
+    return version
+
+
 def _point(settings: Settings, name: str, alias: str, version: str, action: moves.Action, reason: str) -> None:
     bundle.load(settings.home.bundles / name / version)  # a broken one serves nobody
     faults.require_reachable(settings)
     with faults.told(settings):
         client = registry.connect(settings)
         registry.point(client, settings.home.bundles, name, alias, version, action, reason)
+        _tell_ramp(client, settings, name, version)
+
+
+def _tell_ramp(client: MlflowClient, settings: Settings, name: str, version: str) -> None:
+    """What the version's last ramp came to, with its figures, as a tag of MLflow's version."""
+    if ramps := ramped.read_ramps(settings.home.bundles, name, version):
+        client.set_model_version_tag(name, version, RAMP_TAG, msgspec.json.encode(ramps[-1]).decode())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from models.moves import Move
+    from models.ramped import Guarded, Ramped
     from training.intervals import Interval
     from training.versions.comparing import Pair
     from training.versions.listing import Version
@@ -44,8 +45,8 @@ def tabulate(versions: list[Version]) -> Table:
     return table
 
 
-def show(console: Console, version: Version, moves: list[Move]) -> None:
-    """One version: what it is, what it measured, what the gates said, and where its aliases were."""
+def show(console: Console, version: Version, moves: list[Move], ramps: list[Ramped]) -> None:
+    """One version: what it is, what it measured, what the gates and ramps said, and where its aliases were."""
     described = version.description
     learnt = " to ".join(described.window)
     lines = (
@@ -72,14 +73,40 @@ def show(console: Console, version: Version, moves: list[Move]) -> None:
             word, style = MARKS[verdict["holds"]]
             gates.add_row(name, word, escape(verdict["figure"]), escape(verdict["bound"]), style=style)
         console.print(gates)
+    for ramped in ramps:
+        console.print(
+            f"[bold]ramp[/]     {escape(ramped.outcome)} {ramped.ended}: {escape(ramped.reason)}", soft_wrap=True
+        )
+        console.print(tabulate_ramp(ramped))
     if moves:
         console.print(tabulate_moves(moves))
+
+
+def tabulate_ramp(ramped: Ramped) -> Table:
+    """Each step's guardrails: of the challenger, beside the champion; `by` is the difference's sequential interval."""
+    table = Table(
+        "share", "units", "guardrail", "challenger", "champion", "by", "", header_style="bold", pad_edge=False
+    )
+    for step in ramped.steps:
+        for at, guard in enumerate(step.guards):
+            share, units = ("", "") if at else (f"{step.share:.0%}", f"{step.units:,} / {step.beside:,}")
+            table.add_row(share, units, guard.name, *_guard(guard))
+    return table
+
+
+def _guard(guard: Guarded) -> tuple[str, str, str, str]:
+    challenger, champion = (
+        "-" if value is None else f"{value:.2f} ms" if guard.name == "latency" else f"{value:.2%}"
+        for value in (guard.challenger, guard.champion)
+    )
+    by = "-" if guard.low is None or guard.high is None else f"{guard.low:+.1%} to {guard.high:+.1%}"
+    return challenger, champion, by, guard.state
 
 
 def tabulate_moves(moves: list[Move]) -> Table:
     table = Table("when", "alias", "from", "to", "", "why", header_style="bold", pad_edge=False)
     for move in moves:
-        table.add_row(move.time, move.alias, move.before or "-", move.version, move.action, escape(move.reason))
+        table.add_row(move.time, move.alias, move.before or "-", move.version or "-", move.action, escape(move.reason))
     return table
 
 
