@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from service.catalog import contents, windows
 from service.catalog.expressions import ExpressionError, compile_formula
+from service.catalog.schema import CHAMPION
 from service.experiments import contradictions as experiments
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def find(catalog: Catalog, aliases: Collection[str] | None = None) -> Found:
     yield from _repeated(("caps",), [cap.id for cap in catalog.caps])
     yield from _repeated(("budgets",), [budget.id for budget in catalog.budgets], {cap.id for cap in catalog.caps})
     yield from _of_placements(catalog)
+    yield from _of_models(catalog, aliases)
     yield from _of_candidates(catalog)
     yield from experiments.find(catalog, aliases)
     for at, cap in enumerate(catalog.caps):
@@ -51,6 +53,20 @@ def _of_placements(catalog: Catalog) -> Found:
         for position, pinned in enumerate(placement.pinned):
             if pinned in known and not _competes(known[pinned], placement):
                 yield (*place, "pinned", position), f"{pinned!r} does not compete here"
+
+
+def _of_models(catalog: Catalog, aliases: Collection[str] | None) -> Found:
+    for at, placement in enumerate(catalog.placements):
+        if aliases is not None and placement.model not in {*aliases, CHAMPION}:
+            known = ", ".join(sorted(aliases)) or "there is none"
+            yield ("placements", at, "model"), f"no model has the alias {placement.model!r} ({known})"
+
+
+def named_models(catalog: Catalog) -> set[str]:
+    """The aliases that have to be there: of placements, and of variants of running experiments."""
+    named = {placement.model for placement in catalog.placements}
+    variants = (one for trial in catalog.experiments if trial.status == "running" for one in trial.variants)
+    return (named | {one.model for one in variants if one.model is not None}) - {CHAMPION}
 
 
 def _barriers(candidate: Candidate, placement: Placement) -> Iterator[str]:

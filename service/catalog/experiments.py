@@ -9,6 +9,7 @@ from service.catalog.parts import Duration, Expression, Id, Moment, Part, Share,
 from service.experiments.analysis import Analysis
 
 Strategy = Literal["value", "propensity", "fixed"]
+ValueFrom = Literal["catalog", "model"]
 Unit = Literal["customer", "anonymous"]
 Status = Literal["draft", "running", "stopped", "rolled_out"]
 BUCKETS = 10_000
@@ -21,6 +22,8 @@ Name = Annotated[Id, BeforeValidator(lambda given: ("off", "on")[given] if isins
 HOLDOUT = "holdout"
 """Under which id the global holdout stands among experiments."""
 HELD, OPEN = "held", "open"
+INTERLEAVED = "interleaved"
+"""As a unit's variant: both of the experiment's, in one slate."""
 
 
 class Variant(Part):
@@ -32,6 +35,7 @@ class Variant(Part):
     model: str | None = None
     """The alias of the model that scores."""
     strategy: Strategy | None = None
+    value_from: ValueFrom | None = None
     exploration: Share | None = None
     candidates: tuple[Id, ...] | None = None
     """Who competes, instead of the placement's own candidates."""
@@ -46,15 +50,28 @@ class Variant(Part):
 
 
 class Allocation(Part):
-    """Whether the weights move by themselves."""
+    """Who gets which variant, beside the weights that the variants say."""
 
-    kind: Literal["fixed", "thompson"] = "fixed"
-    """`thompson`: new units get a variant with about the chance that it is the best one by the reward so far. Decisions
-    do not obey it yet, so that it is refused."""
-    floor: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
-    """Least weight of each variant."""
+    kind: Literal["fixed", "thompson", "interleaved"] = "fixed"
+    """`thompson`: the weights move to the variants that the reward so far speaks for (the first metric that is no
+    guardrail), and bind units from then on: each keeps the variant of the moment when it was seen first.
+    `interleaved`: two variants rank, and every slate holds the picks of both; clicks tell which is preferred."""
+    floor: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
+    """Of `thompson`: least weight of each variant."""
     every: Duration | None = None
-    """How often the weights move; once an hour if left out."""
+    """Of `thompson`: how often the weights move; once an hour if left out."""
+    returning: Duration | None = None
+    """Of `thompson`: customers who were known before the experiment began come in over so long, each at a moment of
+    its own and under the weights of then; if left out, at once and under the first weights."""
+
+
+class Move(Part):
+    """Weights that moved."""
+
+    since: Annotated[int, Field(ge=0)]
+    """Microseconds since the epoch: they bind units that come in from then on."""
+    weights: tuple[Share, ...]
+    """Of each variant, in the order of these."""
 
 
 class Experiment(Part):
@@ -81,6 +98,8 @@ class Experiment(Part):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=100)]
     analysis: Analysis = Analysis()
     allocation: Allocation = Allocation()
+    moves: tuple[Move, ...] = ()
+    """Weights since the first ones, the oldest first. Left to the service, which moves them."""
     slices: Ranges | None = None
     """The buckets of its layer. Left to a publish, as `ranges` are."""
 

@@ -3,53 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from service.catalog import contradictions, reading
+from service.catalog.publications import Publication as Publication
+from service.catalog.publications import document_path as document_path
+from service.catalog.publications import history as history
+from service.catalog.publications import holds_buckets as holds_buckets
 from service.catalog.reading import Known
 from service.catalog.schema import Catalog
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from features.home import Home
 
 
-class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that went live."""
-
-    version: str
-    time: int
-    """Microseconds since the epoch."""
-    author: str = ""
-    comment: str = ""
-    previous: str = ""
-    """The version before; empty for the first."""
+MOVER = "kairos: weights"
+"""As the author of versions that differ from those before by weights that moved, and by no text."""
 
 
-def history(home: Home) -> list[Publication]:
-    """All publications, the oldest first."""
-    try:
-        lines = (home.catalogs / "history.jsonl").read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        with contextlib.suppress(msgspec.MsgspecError):  # cut short by a full disk or a crash
-            found.append(msgspec.json.decode(line, type=Publication))
+def moved_since(home: Home, version: str) -> set[str]:
+    """The versions that followed another by moves of weights alone."""
+    found: set[str] = set()
+    for one in history(home):
+        if one.author == MOVER and (one.previous == version or one.previous in found):
+            found.add(one.version)
     return found
 
 
-def document_path(home: Home, version: str) -> Path:
-    """Where a version is kept as it was checked, with the buckets of its experiments."""
-    return home.catalogs / f"{version}.json"
-
-
-def holds_buckets(catalog: Catalog) -> bool:
-    """Whether the catalog is more than its text: experiments have begun, and their buckets are stored."""
-    return any(experiment.status != "draft" for experiment in catalog.experiments)
+@contextlib.contextmanager
+def lock(home: Home) -> Iterator[None]:
+    """One process at a time changes the catalog."""
+    home.catalogs.mkdir(parents=True, exist_ok=True)
+    with (home.catalogs / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def open_version(home: Home, version: str) -> Catalog | None:
@@ -81,3 +72,12 @@ def find_aliases(home: Home) -> frozenset[str]:
             if name == DEFAULT_NAME or len(names) == 1:
                 found |= set(aliases)
     return frozenset(found)
+
+
+def require_models(home: Home, catalog: Catalog, version: str, text: str) -> None:
+    """Raises DocumentError for a model that is not there, unless the version was live before: that may have gone."""
+    named = contradictions.named_models(catalog)
+    if named and version not in {one.version for one in history(home)}:
+        aliases = find_aliases(home)
+        if not named <= aliases:
+            reading.parse(str(home.catalog), text, known(home, aliases))

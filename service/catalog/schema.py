@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, JsonValue, field_validator
 
-from service.catalog.experiments import Experiment, Flag, Holdout, Strategy
+from service.catalog.experiments import Experiment, Flag, Holdout, Strategy, ValueFrom
 from service.catalog.limits import Budget, Cap, Group
 from service.catalog.parts import (
     Duration,
@@ -23,6 +23,8 @@ from service.catalog.parts import (
 )
 
 Content = dict[str, JsonValue]
+CHAMPION = "champion"
+"""The alias of the model that scores where nothing else is said; it may come later than the catalog."""
 Most = dict[Literal["category", "group", "kind"], Annotated[int, Field(ge=1, le=100)]]
 
 
@@ -107,6 +109,9 @@ class Placement(Part):
     """At most so many compete: the most popular of them."""
     strategy: Strategy = "value"
     """The order: propensity x value x weight; propensity alone; or the order of the document."""
+    value_from: ValueFrom = "catalog"
+    """Whose word counts for what a reward is worth: the catalog's, or the model's, where it was trained to tell
+    (`kairos train --value revenue`)."""
     at_most: Most = Field(default_factory=dict)
     """Diversity: how many of one category, group or kind may stand in this placement."""
     exploration: Share = 0.05
@@ -118,7 +123,7 @@ class Placement(Part):
     sampling), so that new ones get their chance; 0: none are."""
     apprentice: bool = False
     """The default is served, and what would have been chosen is logged: to watch a model before it decides."""
-    model: str = "champion"
+    model: str = CHAMPION
     """The alias of the model that scores."""
     attribution: Attribution | None = None
 
@@ -141,6 +146,7 @@ class PlacementDefaults(Part):
     limit: Annotated[int, Field(ge=1, le=100)] | None = None
     shortlist: Annotated[int, Field(ge=1, le=1000)] | None = None
     strategy: Strategy | None = None
+    value_from: ValueFrom | None = None
     at_most: Most | None = None
     exploration: Share | None = None
     model: str | None = None

@@ -5,7 +5,6 @@ whole. Whoever publishes names the version they knew; if another is there by the
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -16,14 +15,15 @@ import msgspec
 import pydantic
 
 from features.documents import DocumentError
-from service.catalog import reading, sources
+from service.catalog import kept, reading, sources
 from service.catalog.kept import Publication as Publication
 from service.catalog.kept import document_path, find_aliases, holds_buckets, known, open_version
 from service.catalog.kept import history as history
 from service.catalog.schema import Catalog
+from service.experiments import storing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from features.home import Home
@@ -57,9 +57,15 @@ def read(home: Home) -> tuple[Catalog, str]:
     """The live catalog and its version: at once if it was published, else checked. Raises DocumentError."""
     text = sources.read_text(home.catalog)
     with contextlib.suppress(OSError, msgspec.MsgspecError, pydantic.ValidationError):
-        kept = msgspec.json.decode(_checked(home, text).read_bytes(), type=Checked)
-        return Catalog.model_validate_json(bytes(kept.catalog)), kept.version
+        checked = msgspec.json.decode(_checked(home, text).read_bytes(), type=Checked)
+        catalog = Catalog.model_validate_json(bytes(checked.catalog))
+        if all(one.allocation.kind != "thompson" for one in catalog.experiments):
+            return catalog, checked.version
+        carried = storing.carry(known(home).before, catalog)
+        if carried is catalog:
+            return catalog, checked.version
     catalog, version = reading.parse(str(home.catalog), text, known(home))
+    kept.require_models(home, catalog, version, text)
     if holds_buckets(catalog):  # every process that reads the changed file shall have the same ones
         with contextlib.suppress(OSError):
             _keep(home, catalog, version, text)
@@ -74,9 +80,9 @@ def publish(home: Home, text: str, author: str, comment: str, expected: str, nam
     document = sources.parse(name, text)
     reading.examine(document)  # what is wrong with it whatever is there, others need not wait for
     aliases = find_aliases(home)
-    with _lock(home):
+    with kept.lock(home):
         current = _current(home)
-        if expected not in (ANY, current):
+        if expected not in (ANY, current) and current not in kept.moved_since(home, expected):
             raise ConflictError(current)
         _note_live(home)
         catalog, version = reading.check(document, known(home, aliases))
@@ -89,17 +95,34 @@ def restore(home: Home, version: str, author: str, comment: str) -> Publication:
     Nothing forbids that, so that whatever goes wrong can be undone. Raises UnknownVersionError or DocumentError.
     """
     text = text_of(home, version)
-    with _lock(home):
+    with kept.lock(home):
         current = _current(home)
         _note_live(home)
         catalog, found = open_text(home, _full(home, version), text)
-        return _go_live(home, catalog, found, text, author, comment, current)
+        carried = storing.carry(open_version(home, current), catalog)
+        found = found if carried is catalog else reading.version(carried)
+        return _go_live(home, carried, found, text, author, comment, current)
+
+
+def move(home: Home, change: Callable[[Catalog], Catalog], comment: str) -> Publication | None:
+    """Put the live catalog with other stored weights in its own place, under the same text; None if nothing changes.
+
+    Whoever edits the text is not in conflict with that. Raises DocumentError.
+    """
+    with kept.lock(home):
+        text = sources.read_text(home.catalog)
+        catalog, current = read(home)
+        changed = change(catalog)
+        if changed == catalog or sources.read_text(home.catalog) != text:
+            return None
+        _note_live(home)
+        return _go_live(home, changed, reading.version(changed), text, kept.MOVER, comment, current)
 
 
 def open_text(home: Home, version: str, text: str) -> tuple[Catalog, str]:
     """The catalog of a version's text as it was live, with all buckets, and its version. Raises DocumentError."""
-    kept = open_version(home, version)
-    return reading.parse(version, text) if kept is None else (kept, version)
+    found = open_version(home, version)
+    return reading.parse(version, text) if found is None else (found, version)
 
 
 def _go_live(
@@ -112,7 +135,7 @@ def _go_live(
 
 def note(home: Home, version: str) -> Publication:
     """The publication of a version that was found live: written now if it came by another way."""
-    with _lock(home):
+    with kept.lock(home):
         found = _note_live(home)
         if found is not None and found.version == version:
             return found
@@ -195,11 +218,3 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _lock(home: Home) -> Iterator[None]:
-    home.catalogs.mkdir(parents=True, exist_ok=True)
-    with (home.catalogs / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

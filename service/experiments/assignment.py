@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
-from service.catalog.experiments import BUCKETS, HELD, HOLDOUT, OPEN
+from service.catalog.experiments import BUCKETS, HELD, HOLDOUT, INTERLEAVED, OPEN
 from service.catalog.expressions import compile_formula
 from service.catalog.windows import moment
+from service.experiments.allocation.epochs import NEW, NOBODY, OUTSIDE, bind, enter, lay
 from service.experiments.hashing import codes, fall, fnv32a
 from service.experiments.storing import store
 from service.experiments.variation import changes
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from service.catalog.experiments import Experiment, Ranges
     from service.catalog.expressions import Formula
     from service.catalog.schema import Catalog
+    from service.experiments.allocation.epochs import Epochs
 
     Ints = NDArray[np.int64]
-
-NOBODY = -1
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     names: tuple[str, ...]
     """Of the variants."""
+    told: tuple[str, ...]
+    """What units of each have: the variant, or both in one slate."""
     anonymous: bool
     """Its units are anonymous visitors."""
     layer: str
@@ -53,6 +55,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     eligibility: Formula | None
     decides: bool
     """Whether decisions are about it: not if its variants differ in flag values only."""
+    epochs: Epochs | None = None
+    """The weights that moved; None where they stay."""
+    own: int = 0
+    """Place among the table's states of the seed by which units from before come in."""
+    interleaved: bool = False
+    """Its units have both variants in each slate."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -62,7 +70,8 @@ class Table(msgspec.Struct, frozen=True):
     held: int
     """Buckets of the global holdout; 0 without one."""
     states: Ints
-    """(1 + 2n,) FNV-1a of the seeds: of the holdout, and of the experiments and their layers in turn."""
+    """(1 + 2n + b,) FNV-1a of the seeds: of the holdout, of the experiments and their layers in turn, and of those with
+    weights that move once more."""
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -71,6 +80,8 @@ class Units(msgspec.Struct, frozen=True):
     customer: str
     """The id under which the customer was seen first."""
     anonymous: str = ""
+    seen: int = NEW
+    """When that was, in microseconds; 0: nobody is to know, but long ago."""
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -78,6 +89,8 @@ class Assigned(msgspec.Struct, frozen=True):
     """Experiment -> variant."""
     buckets: dict[str, int]
     """Experiment -> the unit's bucket, of those not forced."""
+    chances: dict[str, float] = {}
+    """Experiment -> with which chance the unit was given its variant, where weights move."""
 
 
 def tabulate(catalog: Catalog) -> Table:
@@ -87,30 +100,42 @@ def tabulate(catalog: Catalog) -> Table:
     seeds = [HOLDOUT]
     for experiment in running:
         seeds += [experiment.id, f"__{experiment.layer or experiment.id}"]
+    entries = []
+    for experiment in running:
+        entries.append(_enter(experiment, zone, len(seeds)))
+        if entries[-1].epochs is not None:
+            seeds.append(f"__{experiment.id}__returning")
     return Table(
-        entries=tuple(_enter(experiment, zone) for experiment in running),
+        entries=tuple(entries),
         held=0 if catalog.holdout is None else round(catalog.holdout.share * BUCKETS),
         states=np.array([fnv32a(seed) for seed in seeds]),
     )
 
 
-def _enter(experiment: Experiment, zone: ZoneInfo) -> Entry:
+def _enter(experiment: Experiment, zone: ZoneInfo, own: int) -> Entry:
     arms = np.full(BUCKETS, NOBODY)
     for position, variant in enumerate(experiment.variants):
         for start, end in variant.ranges or ():
             arms[start:end] = position
+    starts = moment(experiment.starts, zone, ends=False)
+    names = tuple(variant.id for variant in experiment.variants)
+    is_interleaved = experiment.allocation.kind == "interleaved"
     return Entry(
         id=experiment.id,
-        names=tuple(variant.id for variant in experiment.variants),
+        names=names,
+        told=(INTERLEAVED,) * len(names) if is_interleaved else names,
         anonymous=experiment.unit == "anonymous",
         layer=experiment.layer or "",
         inside=None if experiment.layer is None else _mark(experiment.slices or ()),
         arms=arms,
-        starts=moment(experiment.starts, zone, ends=False),
+        starts=starts,
         ends=moment(experiment.ends, zone, ends=True),
         placements=None if experiment.placements is None else frozenset(experiment.placements),
         eligibility=None if experiment.eligibility is None else compile_formula(experiment.eligibility, "targeting"),
         decides=is_decided(experiment),
+        epochs=lay(experiment, starts) if experiment.allocation.kind == "thompson" else None,
+        own=own,
+        interleaved=is_interleaved,
     )
 
 
@@ -142,6 +167,7 @@ def assign(
     """
     variants = dict(forced)
     found: dict[str, int] = {}
+    chances: dict[str, float] = {}
     if not units.customer or not (table.entries or table.held):
         return Assigned(variants, found)
     fallen = np.empty((2, len(table.states)), np.int64)
@@ -164,13 +190,21 @@ def assign(
         if entry.inside is not None and not entry.inside[mine[2 + 2 * at]]:
             continue
         arm = int(entry.arms[mine[1 + 2 * at]])
+        if entry.epochs is not None:
+            came = enter(entry.epochs, units.seen, now, mine[entry.own])
+            arm, chances[entry.id] = bind(entry.epochs, came, mine[1 + 2 * at], arm) if came <= now else OUTSIDE
         if arm == NOBODY or not (entry.eligibility is None or holds(entry.eligibility)):
+            chances.pop(entry.id, None)
             continue
-        variants[entry.id] = entry.names[arm]
+        variants[entry.id] = entry.told[arm]
         found[entry.id] = mine[1 + 2 * at]
-    return Assigned(variants, found)
+    return Assigned(variants, found, chances)
 
 
-def concerning(placements: Collection[str]) -> Callable[[Entry], bool]:
-    """Experiments that a decision for these placements is about."""
-    return lambda entry: entry.decides and (entry.placements is None or not entry.placements.isdisjoint(placements))
+def concerning(placements: Collection[str], sent: bool = False) -> Callable[[Entry], bool]:
+    """Experiments that a decision for these placements is about; none with interleaved slates of what is `sent`."""
+
+    def concerns(entry: Entry) -> bool:
+        return entry.decides and (entry.placements is None or not entry.placements.isdisjoint(placements))
+
+    return concerns if not sent else lambda entry: concerns(entry) and not entry.interleaved

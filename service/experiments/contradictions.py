@@ -13,6 +13,7 @@ from service.catalog.experiments import BUCKETS, HELD, HOLDOUT, OPEN
 from service.catalog.expressions import ExpressionError, compile_formula
 from service.catalog.windows import moment
 from service.experiments import analysis
+from service.experiments.allocation import contradictions as allocation
 from service.experiments.ranges import size_of, sizes_of, weights_of
 from service.experiments.variation import overlay
 
@@ -46,6 +47,7 @@ def find(catalog: Catalog, aliases: Collection[str] | None) -> Found:
         for below, problem in analysis.problems(catalog.holdout.analysis, (HELD, OPEN), has_end=False):
             yield ("holdout", "analysis", *below), problem
     yield from _of_layers(catalog)
+    yield from allocation.overlaps(catalog)
     for at, flag in enumerate(catalog.flags):
         for below, problem in _of_flag(flag):
             yield ("flags", at, *below), problem
@@ -67,6 +69,7 @@ def _of_experiment(catalog: Catalog, experiment: Experiment, aliases: Collection
         yield from _of_expression(("eligibility",), experiment.eligibility)
     names = [variant.id for variant in experiment.variants]
     yield from _of_status(experiment, names)
+    yield from allocation.problems(catalog, experiment)
     for place, problem in analysis.problems(experiment.analysis, names, experiment.ends is not None):
         yield ("analysis", *place), problem
 
@@ -80,8 +83,6 @@ def _of_status(experiment: Experiment, names: list[str]) -> Found:
         yield ("rolled_out",), f"there is no variant {experiment.rolled_out!r}"
     if experiment.rolled_out is not None and experiment.status != "rolled_out":
         yield ("rolled_out",), "it counts when `status` is rolled_out"
-    if experiment.allocation.kind != "fixed":
-        yield ("allocation", "kind"), f"{experiment.allocation.kind!r} is not obeyed yet: only fixed weights are"
 
 
 def _of_variants(experiment: Experiment) -> Found:

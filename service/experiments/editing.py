@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from service.catalog.windows import moment
+from service.experiments.ranges import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[Place, str]]
 
 FIXED = ("unit", "layer", "placements", "eligibility", "analysis", "allocation")
-ARMS = ("model", "strategy", "exploration", "candidates", "weights", "content", "value")
+ARMS = ("model", "strategy", "value_from", "exploration", "candidates", "weights", "content", "value")
 INSTEAD = "set its `status` to stopped, and begin another experiment with an id of its own"
 
 
@@ -56,6 +57,12 @@ def _of_experiment(old: Experiment, new: Experiment) -> Found:
     if [variant.id for variant in new.variants] != list(arms):
         yield ("variants",), f"{old.id!r} has begun with the variants {', '.join(arms)}: {INSTEAD}"
         return
+    if old.allocation.kind == "thompson" and weights_of(old) != weights_of(new):
+        yield (
+            ("variants",),
+            f"the weights of {old.id!r} move by themselves, and those it began with bind units: leave them. To set "
+            f"weights by hand, {INSTEAD}",
+        )
     for at, variant in enumerate(new.variants):
         for name in ARMS:
             if _differ(getattr(arms[variant.id], name), getattr(variant, name)):

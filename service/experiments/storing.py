@@ -10,7 +10,7 @@ from service.experiments.ranges import move, size_of, sizes_of, spread, weights_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.catalog.experiments import Experiment, Ranges
+    from service.catalog.experiments import Experiment, Move, Ranges
     from service.catalog.schema import Catalog
 
 
@@ -23,10 +23,19 @@ def store(before: Catalog | None, after: Catalog) -> Catalog:
     settled = tuple(
         one
         if one.status == "draft"
-        else _settle(old.get(one.id), one).model_copy(update={"slices": slices.get(one.id, one.slices)})
+        else _settle(old.get(one.id), one).model_copy(
+            update={"slices": slices.get(one.id, one.slices), "moves": _moves(old.get(one.id), one)}
+        )
         for one in after.experiments
     )
     return after.model_copy(update={"experiments": settled})
+
+
+def carry(before: Catalog | None, after: Catalog) -> Catalog:
+    """The catalog `after`, an earlier one that comes again, with the weights that moved since: they bind units."""
+    old = {} if before is None else {one.id: one for one in before.experiments}
+    carried = tuple(one.model_copy(update={"moves": _moves(old.get(one.id), one)}) for one in after.experiments)
+    return after if carried == after.experiments else after.model_copy(update={"experiments": carried})
 
 
 def strip(catalog: Catalog) -> Catalog:
@@ -59,6 +68,13 @@ def _settle(old: Experiment | None, new: Experiment) -> Experiment:
         found = move(kept, sizes)
     variants = tuple(variant.model_copy(update={"ranges": found[variant.id]}) for variant in new.variants)
     return new.model_copy(update={"variants": variants})
+
+
+def _moves(old: Experiment | None, new: Experiment) -> tuple[Move, ...]:
+    """Weights that moved stay for good, so that no unit is bound by others than before."""
+    if old is None or len(old.moves) <= len(new.moves) or len(old.variants) != len(new.variants):
+        return new.moves
+    return old.moves
 
 
 def _slice(old: Mapping[str, Experiment], after: Catalog) -> dict[str, Ranges | None]:

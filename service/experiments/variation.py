@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_KEPT = 10_000
 """Varied placements that are kept at a time."""
-PARAMETERS = ("model", "strategy", "exploration")
+PARAMETERS = ("model", "strategy", "value_from", "exploration")
 """Of a variant and of a placement alike."""
 
 
@@ -72,7 +72,7 @@ def varying(catalog: Catalog) -> dict[str, Varying]:
 
 def changes(variant: Variant) -> bool:
     """Whether a variant changes decisions."""
-    given = (variant.model, variant.strategy, variant.exploration, variant.candidates)
+    given = (*(getattr(variant, name) for name in PARAMETERS), variant.candidates)
     return any(one is not None for one in given) or bool(variant.weights) or bool(variant.content)
 
 

@@ -94,7 +94,6 @@ def weighted(**weights: float) -> list[dict[str, Any]]:
         ({"status": "rolled_out", "rolled_out": "x"}, "rolled_out: there is no variant 'x'"),
         ({"rolled_out": "bold"}, "rolled_out: it counts when `status` is rolled_out"),
         ({"analysis": {"control": "x"}}, "analysis.control: there is no variant 'x'"),
-        ({"allocation": {"kind": "thompson"}}, "allocation.kind: 'thompson' is not obeyed yet: only fixed weights are"),
         ({"share": 1.5}, "share: Input should be less than or equal to 1, not 1.5"),
         ({"id": "holdout"}, "id: 'holdout' is the global holdout's name"),
     ],

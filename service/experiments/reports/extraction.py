@@ -13,6 +13,10 @@ import pyarrow.compute as pc
 
 from features.events.occurrences import identifier, look, number
 from features.ids import fingerprint
+from service.catalog.experiments import HOLDOUT, INTERLEAVED
+from service.experiments.reports import crediting, noted
+from service.experiments.reports.columns import CLICKS, DRAFTED, LINKS, MEETINGS, OUTCOMES, VIEWS, tabulate
+from service.experiments.reports.noted import Noted, NotedSlots
 from service.experiments.reports.trials import ORDERED, REFUNDED
 
 if TYPE_CHECKING:
@@ -29,43 +33,6 @@ UNKNOWN = -1
 """The arm of those who were given none."""
 SEGMENT_LENGTH = 64
 
-MEETINGS = pa.schema(
-    [
-        ("decision", pa.int64()),
-        ("unit", pa.int64()),
-        ("person", pa.int64()),
-        ("arm", pa.int16()),
-        ("kind", pa.int8()),
-        ("chance", pa.float64()),
-        ("segments", pa.list_(pa.string())),
-        ("time", pa.int64()),
-        ("arrival", pa.int64()),
-    ]
-)
-VIEWS = pa.schema([("decision", pa.int64()), ("time", pa.int64()), ("arrival", pa.int64())])
-OUTCOMES = pa.schema([("person", pa.int64()), ("measure", pa.int16()), ("time", pa.int64()), ("amount", pa.float64())])
-LINKS = pa.schema([("previous", pa.int64()), ("person", pa.int64())])
-
-
-class Noted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is read of any event."""
-
-    customer: str
-    time: int
-    message_id: str = ""
-    decision_id: str | None = None
-    anonymous_id: str | None = None
-    properties: dict[str, Any] = {}
-    previous: str = ""
-    context: dict[str, Any] = {}
-    unit: str = ""
-    variants: dict[str, str] = {}
-    forced: list[str] = []
-    chances: dict[str, float] = {}
-    unassigned: bool = False
-    bot: bool = False
-    catalog_version: str = ""
-
 
 class Extract(msgspec.Struct, frozen=True):
     """Columns of a batch of events."""
@@ -78,9 +45,9 @@ class Extract(msgspec.Struct, frozen=True):
     links: pa.Table
     unconverted: int
     """Orders in another currency."""
-
-
-_decoder = msgspec.json.Decoder(Noted)
+    drafted: pa.Table
+    """Of interleaved slates: items, and who brought each in."""
+    clicks: pa.Table
 
 
 def types(trial: Trial) -> list[str]:
@@ -92,17 +59,18 @@ def types(trial: Trial) -> list[str]:
 def extract(table: pa.Table, trial: Trial, past: Past) -> Extract:
     """Of rows of the archive (COLUMNS)."""
     measures: dict[str, list[tuple[int, Measure, float]]] = {}
-    for at, measure in enumerate(trial.measures):
+    for at, measure in enumerate(() if trial.is_interleaved else trial.measures):
         measures.setdefault(measure.event, []).append((at, measure, 1.0))
         if measure.is_money and measure.event == ORDERED:
             measures.setdefault(REFUNDED, []).append((at, measure, -1.0))
     rows = _Rows(trial, past, measures)
-    wanted = pa.array([VIEWED, FLAGGED, *measures], pa.string())
+    decode = noted.DECODERS[trial.is_interleaved].decode
+    wanted = pa.array([VIEWED, FLAGGED, *measures, *[crediting.CLICKED] * trial.is_interleaved], pa.string())
     is_wanted = pc.fill_null(pc.or_(pc.not_equal(table["type"], "track"), pc.is_in(table["event"], wanted)), False)
     for batch in table.filter(is_wanted).to_batches(max_chunksize=10_000):
         kinds, names, arrivals, payloads = (batch[name].to_pylist() for name in ("type", "event", "arrival", "payload"))
         for kind, name, arrival, payload in zip(kinds, names, arrivals, payloads, strict=True):
-            rows.add(kind, name or PAGES.get(kind, ""), arrival, _decoder.decode(payload))
+            rows.add(kind, name or PAGES.get(kind, ""), arrival, decode(payload))
     return rows.finish()
 
 
@@ -112,16 +80,21 @@ class _Rows:
     def __init__(self, trial: Trial, past: Past, measures: dict[str, list[tuple[int, Measure, float]]]) -> None:
         self._trial, self._past, self._measures = trial, past, measures
         self._arms = {name: at for at, name in enumerate(trial.arms)}
+        self._met = {INTERLEAVED: 0} if trial.is_interleaved else self._arms
         self._decisions: list[tuple[Any, ...]] = []
         self._views: list[tuple[Any, ...]] = []
         self._flagged: list[tuple[Any, ...]] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._links: list[tuple[Any, ...]] = []
+        self._drafted: list[tuple[Any, ...]] = []
+        self._clicks: list[tuple[Any, ...]] = []
         self._unconverted = 0
 
     def add(self, kind: str, name: str, arrival: int, event: Noted) -> None:
         if kind == "decision":
             self._decisions += self._decide(event, arrival)
+            if isinstance(event, NotedSlots):
+                self._draft(event, arrival)
             return
         if kind == "joined":
             self._links.append((fingerprint(event.previous), fingerprint(event.customer)))
@@ -130,34 +103,56 @@ class _Rows:
             self._views += self._view(event, arrival)
         elif name == FLAGGED:
             self._flagged += self._flag(event, arrival)
+        elif name == crediting.CLICKED and self._trial.is_interleaved:
+            self._click(event, arrival)
         for at, measure, sign in self._measures.get(name, ()):
             self._outcomes += self._measure(event, name, at, measure, sign)
 
     def finish(self) -> Extract:
         return Extract(
-            _table(self._decisions, MEETINGS),
-            _table(self._views, VIEWS),
-            _table(self._flagged, MEETINGS),
-            _table(self._outcomes, OUTCOMES),
-            _table(self._links, LINKS),
+            tabulate(self._decisions, MEETINGS),
+            tabulate(self._views, VIEWS),
+            tabulate(self._flagged, MEETINGS),
+            tabulate(self._outcomes, OUTCOMES),
+            tabulate(self._links, LINKS),
             self._unconverted,
+            tabulate(self._drafted, DRAFTED),
+            tabulate(self._clicks, CLICKS),
         )
 
     def _decide(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
         arm = event.variants.get(self._trial.id)
         kind = _kind(event, self._trial.id)
         person = self._person(event)
+        if event.audience and self._trial.id == HOLDOUT:
+            return  # who is held gets nothing of an audience, and has nothing to look at
         if not person or (arm is None and kind not in (BOT, UNASSIGNED)):
             return
-        shares = self._past.shares(event.catalog_version)
-        if kind == CLEAN and (shares is None or arm not in self._arms):
-            return  # it did not run then, as after it was rolled out; or the arm is no more
-        chance = event.chances.get(self._trial.id) or (shares or {}).get(arm or "") or 1 / len(self._trial.arms)
+        chance = event.chances.get(self._trial.id)
+        if chance is None:
+            shares = self._past.shares(event.catalog_version)
+            if kind == CLEAN and shares is None:
+                return  # it did not run then, as after it was rolled out
+            chance = (shares or {}).get(arm or "") or 1 / len(self._met)
+        if kind == CLEAN and arm not in self._met:
+            return  # the arm is no more
         unit = event.unit if self._trial.unit == "customer" and event.unit else person
         said = event.decision_id or event.message_id
-        place = self._arms.get(arm or "", UNKNOWN)
+        place = self._met.get(arm or "", UNKNOWN)
         meeting = (place, kind, chance, [_label(event.context, name) for name in self._trial.analysis.segments])
         yield (fingerprint(said), fingerprint(unit), fingerprint(person), *meeting, event.time, arrival)
+
+    def _draft(self, event: NotedSlots, arrival: int) -> None:
+        if event.variants.get(self._trial.id) == INTERLEAVED and _kind(event, self._trial.id) == CLEAN:
+            decision = fingerprint(event.decision_id or event.message_id)
+            for item, team in crediting.items_of(event.placements, self._trial.id):
+                if team in self._arms:
+                    self._drafted.append((decision, item, self._arms[team], arrival))
+
+    def _click(self, event: Noted, arrival: int) -> None:
+        found, person = crediting.clicked(event.properties), self._person(event)
+        if found is not None and person:
+            self._clicks.append((*found, fingerprint(person), event.time, arrival))
 
     def _view(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
         decision, placement = (identifier(event.properties.get(name)) for name in ("decision_id", "placement"))
@@ -167,7 +162,7 @@ class _Rows:
     def _flag(self, event: Noted, arrival: int) -> Iterator[tuple[Any, ...]]:
         experiment, arm = (identifier(event.properties.get(name)) for name in ("experiment_id", "variation_id"))
         person = self._person(event)
-        if experiment != self._trial.id or arm not in self._arms or not person:
+        if experiment != self._trial.id or arm not in self._arms or not person or self._trial.is_interleaved:
             return
         chance = dict(zip(self._trial.arms, self._trial.shares, strict=True))[arm]
         segments = [_label(event.context, name) for name in self._trial.analysis.segments]
@@ -204,9 +199,3 @@ def _kind(event: Noted, experiment: str) -> int:
 
 def _label(context: dict[str, Any], name: str) -> str:
     return identifier(context.get(name))[:SEGMENT_LENGTH]
-
-
-def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)

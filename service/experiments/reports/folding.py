@@ -8,6 +8,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from features.archive.naming import DAY
+from service.experiments.reports import crediting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +131,8 @@ def fold(state: Connection, trial: Trial, new: Extract) -> None:
     last = _last(state, new)
     state.execute(MEET)
     state.execute(JOIN)
+    if trial.is_interleaved:
+        crediting.fold(state, new.drafted, new.clicks, last - WAITS)
     values: dict[str, Any] = {"lookback": trial.lookback, "horizon": last - WAITS}
     for statement in COUNT.split(";\n"):
         if statement.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -9,13 +10,15 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from service.experiments.reports.schema import Comparison, Course, Day, MetricReport, Report
+    from service.experiments.reports.schema import Comparison, Course, Day, MetricReport, Preference, Report
 
 INK, ACCENT, MUTED, BAD = "#222222", "#1f6feb", "#9aa4b2", "#c93c37"
 
 
 def draw(report: Report) -> dict[str, Figure]:
     """Title -> figure."""
+    if report.preference is not None:
+        return {"Whose picks are clicked": _draw_preference(report.preference)}
     figures = {"Effects by metric": draw_effects(report)}
     primary = next(metric for metric in report.metrics if not metric.guardrail)
     if any(course.so_far for course in report.courses):
@@ -25,6 +28,8 @@ def draw(report: Report) -> dict[str, Figure]:
     if any(len(course.since_enrolment) > 1 for course in report.courses):
         title = f"{primary.id}: by the day since each unit's enrolment"
         figures[title] = _draw_courses(report.courses, "since_enrolment", "day")
+    if len(report.weights) > 1:
+        figures["Weights as they moved"] = _draw_weights(report)
     return figures
 
 
@@ -39,6 +44,42 @@ def draw_effects(report: Report) -> Figure:
     axes.axvline(0, color=MUTED, lw=1)
     axes.invert_yaxis()
     axes.set(xlabel=f"relative to {report.control}, in %")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def _draw_preference(found: Preference) -> Figure:
+    """The share of units that clicked more of the variant, with its interval."""
+    figure = Figure(figsize=(7.5, 1.4), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(50, color=MUTED, lw=1)
+    if found.share is not None and found.low is not None and found.high is not None:
+        color = {"better": ACCENT, "worse": BAD, "unclear": MUTED}[found.finding]
+        axes.plot([100 * found.low, 100 * found.high], [0, 0], color=color, lw=3, solid_capstyle="butt")
+        axes.plot([100 * found.share], [0], "o", color=INK, ms=4)
+    axes.set(xlim=(0, 100), yticks=[], xlabel=f"units that clicked more of {found.variant}, in %")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def _draw_weights(report: Report) -> Figure:
+    """The share of new units of each variant, from the first move on."""
+    figure = Figure(figsize=(7.5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    times = [datetime.fromisoformat(one.since) for one in report.weights if one.since]
+    edges = [
+        times[0] - (times[-1] - times[0]) / 20 - timedelta(minutes=1),
+        *times,
+        datetime.fromisoformat(report.as_of),
+    ]
+    for name in report.weights[0].weights:
+        shares = [100 * one.weights[name] for one in report.weights]
+        axes.step(edges, [*shares, shares[-1]], where="post", lw=1.5, label=name)  # type: ignore[arg-type]  # as dates
+    axes.set(ylim=(0, 100), ylabel="share of new units, in %")
+    axes.legend(frameon=False, fontsize=8)
+    figure.autofmt_xdate()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure

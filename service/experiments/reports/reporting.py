@@ -11,10 +11,10 @@ import numpy as np
 
 from service.catalog import versions
 from service.experiments.inference import mismatch, weighting
-from service.experiments.reports import comparing, exploring, growing, verdict
+from service.experiments.reports import comparing, exploring, growing, preferring, verdict
 from service.experiments.reports import units as table
 from service.experiments.reports.comparing import known
-from service.experiments.reports.schema import ArmReport, Mismatch, Report
+from service.experiments.reports.schema import ArmReport, Mismatch, Report, Weights
 from service.experiments.reports.trials import find
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def load(home: Home, trial: Trial, tell: Callable[[int], None] = lambda _: None)
 
 def summarise(trial: Trial, units: Units, over: bool) -> Report:
     """What a table says. `over`: the experiment has ended."""
+    if trial.is_interleaved:
+        return preferring.summarise(trial, units, over, told(units.until))
     weighted = weighting.moves(units.met_arm, units.met_chance)
     arms = _arms(trial, units)
     found = _check(trial, units, weighted)
@@ -52,7 +54,7 @@ def summarise(trial: Trial, units: Units, over: bool) -> Report:
         confidence=trial.analysis.confidence,
         correction=trial.analysis.correction,
         control=trial.arms[trial.control],
-        as_of=datetime.fromtimestamp(units.until / 1e6, UTC).isoformat(),
+        as_of=told(units.until),
         weighted=weighted,
         units=len(units.arm),
         planned=trial.analysis.units,
@@ -64,7 +66,21 @@ def summarise(trial: Trial, units: Units, over: bool) -> Report:
         segments=exploring.divide(trial, units, weighted),
         courses=exploring.follow(trial, units, weighted),
         verdict=verdict.judge(trial, metrics, arms, found, units.left_out, weighted, over),
+        weights=moved(trial),
     )
+
+
+def moved(trial: Trial) -> list[Weights]:
+    """The weights of an experiment that moves them, from the first on."""
+    if trial.allocation != "thompson":
+        return []
+    since = [(None, trial.shares), *((told(at), shares) for at, shares in trial.moves)]
+    return [Weights(since=at, weights=dict(zip(trial.arms, shares, strict=True))) for at, shares in since]
+
+
+def told(microseconds: int) -> str:
+    """ISO 8601 in UTC."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
 
 
 def is_over(trial: Trial, zone: ZoneInfo, now: float) -> bool:

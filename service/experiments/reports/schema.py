@@ -114,6 +114,42 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     """That there is no slope."""
 
 
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """The shares of new units from a moment on."""
+
+    since: str | None
+    """Null: from the beginning."""
+    weights: dict[str, float]
+    """Variant -> share."""
+
+
+class TeamReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant whose picks stood in slates beside the other's."""
+
+    variant: str
+    clicks: int
+    """On what it brought in, each item of a slate once."""
+    units: int
+    """That clicked more of it than of the other."""
+
+
+class Preference(msgspec.Struct, frozen=True, kw_only=True):
+    """Of interleaved slates: whose picks people click."""
+
+    teams: list[TeamReport]
+    tied: int
+    """Units that clicked as often of both, or not at all."""
+    variant: str
+    """Of which the share is told: the one that is no control."""
+    share: float | None
+    """Of the units that clicked more of one, those that did of this variant."""
+    low: float | None
+    high: float | None
+    p: float | None
+    """Both are as good."""
+    finding: Finding
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a marketer needs to know."""
 
@@ -148,3 +184,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[SegmentReport]
     courses: list[Course]
     verdict: Verdict
+    weights: list[Weights] = []
+    """Where weights move by themselves: what they were, the oldest first."""
+    preference: Preference | None = None
+    """Of interleaved slates; then there are no metrics."""

@@ -49,11 +49,20 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     ends: Any
     analysis: Analysis
     currency: str
+    allocation: str = "fixed"
+    """`fixed`, `thompson` or `interleaved`."""
+    floor: float = 0.0
+    moves: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    """Since when (microseconds), and the shares of the arms from then on, where they moved."""
 
     @property
     def control(self) -> int:
         """Its place among the arms."""
         return 0 if self.analysis.control is None else self.arms.index(self.analysis.control)
+
+    @property
+    def is_interleaved(self) -> bool:
+        return self.allocation == "interleaved"
 
     @property
     def lookback(self) -> int:
@@ -63,14 +72,16 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """In the order of the metrics; a ratio has two."""
+        """In the order of the metrics, where a ratio has two; of interleaved slates, the clicks of each arm."""
+        if self.is_interleaved:
+            return tuple(Measure(event="", within=None) for _ in self.arms)
         return tuple(measure for metric in self.analysis.metrics for measure in measures_of(metric, self.placements))
 
     @property
     def fingerprint(self) -> str:
         """Changes with what is kept of the experiment between reports."""
         kept = (VERSION, self.id, self.unit, self.placements, self.arms, self.lookback, self.analysis.segments)
-        said = msgspec.json.encode([*kept, self.measures, self.currency])
+        said = msgspec.json.encode([*kept, self.measures, self.currency, *["interleaved"] * self.is_interleaved])
         return hashlib.blake2b(said, digest_size=12).hexdigest()
 
 
@@ -101,6 +112,9 @@ def find(catalog: Catalog, name: str) -> Trial:
                 ends=experiment.ends,
                 analysis=experiment.analysis,
                 currency=catalog.currency,
+                allocation=experiment.allocation.kind,
+                floor=experiment.allocation.floor,
+                moves=tuple((move.since, move.weights) for move in experiment.moves),
             )
     known = ", ".join(sorted(each.id for each in catalog.experiments)) or "none"
     raise UnknownTrialError(f"the catalog has no experiment {name!r}; it has: {known}")

@@ -75,6 +75,8 @@ def assume(trial: Trial, weighted: bool) -> list[str]:
     if many > 1 and trial.analysis.mode != "bayesian" and trial.analysis.correction != "none":
         name = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg"}[trial.analysis.correction]
         said.append(f"{many} comparisons are corrected for together ({name}); guardrails are not, to be heard early.")
+    if trial.allocation == "thompson":
+        said.append("Weights move by the reward so far, and bind new units only: each keeps the variant it was given.")
     if weighted:
         said.append("Chances of variants moved: units count by the inverse of theirs, without a covariate.")
     elif trial.lookback:

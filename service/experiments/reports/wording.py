@@ -9,11 +9,13 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.experiments.reports.schema import Comparison, MetricReport, Report, Value
+    from service.experiments.reports.schema import Comparison, MetricReport, Preference, Report, Value
 
 DASH = "-"
 FADING = 0.01
 """The p-value below which a slope is told."""
+SHOWN = 10
+"""Moves of weights that a table tells."""
 
 
 class Sheet(msgspec.Struct, frozen=True):
@@ -27,7 +29,11 @@ class Sheet(msgspec.Struct, frozen=True):
 
 def sheets(report: Report) -> list[Sheet]:
     """Who was enrolled; every metric; and where to look next."""
+    if report.preference is not None:
+        return [_preference(report, report.preference)]
     made = [_enrolled(report), *(_metric(report, metric) for metric in report.metrics)]
+    if report.weights:
+        made.append(_weights(report))
     if report.segments:
         made.append(_segments(report))
     return made
@@ -59,6 +65,14 @@ def _enrolled(report: Report) -> Sheet:
         (arm.id, f"{arm.units:,}", f"{arm.enrolled:,}", DASH if report.weighted else f"{arm.expected:,.0f}")
         for arm in report.arms
     ]
+    p = "unknown" if report.mismatch.p is None else f"{report.mismatch.p:.3g}"
+    note = f"{_left_out(report)} Shares as meant: p = {p}."
+    if report.unconverted:
+        note += f" {report.unconverted:,} orders in another currency count in no revenue."
+    return Sheet("Units", ("variant", "in the analysis", "enrolled", "meant"), rows, note)
+
+
+def _left_out(report: Report) -> str:
     out = report.left_out
     said = [
         (out.met_two, "met two variants"),
@@ -67,12 +81,24 @@ def _enrolled(report: Report) -> Sheet:
         (out.unassigned, "not assigned in time"),
         (out.merged, "the same person as another"),
     ]
-    left = ", ".join(f"{count:,} {what}" for count, what in said if count)
-    p = "unknown" if report.mismatch.p is None else f"{report.mismatch.p:.3g}"
-    note = f"Left out: {left or 'nobody'}. Shares as meant: p = {p}."
-    if report.unconverted:
-        note += f" {report.unconverted:,} orders in another currency count in no revenue."
-    return Sheet("Units", ("variant", "in the analysis", "enrolled", "meant"), rows, note)
+    return f"Left out: {', '.join(f'{count:,} {what}' for count, what in said if count) or 'nobody'}."
+
+
+def _preference(report: Report, found: Preference) -> Sheet:
+    rows = [
+        (
+            team.variant,
+            f"{team.clicks:,}",
+            f"{team.units:,}",
+            _span(share, found.share, found.low, found.high) if team.variant == found.variant else DASH,
+            _number(found.p) if team.variant == found.variant else DASH,
+            found.finding if team.variant == found.variant else "control",
+        )
+        for team in found.teams
+    ]
+    columns = ("variant", "clicks on its picks", "units that clicked more of it", "share", "p", "")
+    note = f"{report.units:,} units saw slates of both; {found.tied:,} clicked none, or as often of both. "
+    return Sheet("Interleaved", columns, rows, f"{note}{_left_out(report)} Interval at {report.confidence:.4g}.")
 
 
 def _metric(report: Report, metric: MetricReport) -> Sheet:
@@ -99,6 +125,18 @@ def _row(metric: MetricReport, value: Value, found: Comparison | None) -> tuple[
     span = _span(write, found.difference, found.low, found.high)
     relative = _span(_change, found.lift, found.lift_low, found.lift_high)
     return (*first, span, relative, _number(found.adjusted), *last, found.finding)
+
+
+def _weights(report: Report) -> Sheet:
+    """The first weights and the last ones; a drawing has them all."""
+    chosen = report.weights if len(report.weights) <= SHOWN + 1 else [report.weights[0], *report.weights[-SHOWN:]]
+    rows = [
+        ("the beginning" if one.since is None else one.since, *(share(weight) for weight in one.weights.values()))
+        for one in chosen
+    ]
+    times = len(report.weights) - 1
+    note = f"Of new units, by the reward so far; moved {times:,} {'time' if times == 1 else 'times'}."
+    return Sheet("Weights", ("since", *report.weights[0].weights), rows, note)
 
 
 def _segments(report: Report) -> Sheet:

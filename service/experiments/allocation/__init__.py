@@ -1,0 +1,1 @@
+"""Weights that move by themselves, and what of them binds whom."""
