@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from models.bundle import DEFAULT_NAME, Bundle, BundleError, load, read_aliases
@@ -42,9 +44,20 @@ class Bundles:
             if self.problems.get(part) != why:
                 log.error("%s is refused, the old one stays: %s", part, why)
                 metrics.REFUSED.labels("model").inc()
+        if self.models:  # not those that a process starts with
+            self._time(models)
         self.models, self.problems = models, problems
         used = {id(bundle) for bundle in models.values()}
         self._loaded = {folder: bundle for folder, bundle in self._loaded.items() if id(bundle) in used}
+
+    def _time(self, models: dict[str, Bundle]) -> None:
+        """How long it took until what aliases name now serves."""
+        for name in {key.partition("@")[0] for key, model in models.items() if "@" in key}:
+            before = {key: id(self.models.get(key)) for key in models if key.startswith(f"{name}@")}
+            if any(before[key] != id(models[key]) for key in before):
+                with contextlib.suppress(OSError):
+                    moved = (self._folder / name / "aliases.json").stat().st_mtime
+                    metrics.MODEL_SWAP_SECONDS.observe(max(time.time() - moved, 0.0))
 
     def _resolve(self, name: str, problems: dict[str, str]) -> dict[str, Bundle]:
         """Alias -> model; adds to `problems` what is refused."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import redis.asyncio
 from redis import RedisError
 from redis.asyncio.retry import Retry
@@ -22,17 +24,25 @@ from service.bundles import Bundles
 from service.catalog import versions
 from service.catalog.compiled import Compiled, compile_catalog
 from service.decisions import frame
+from service.decisions.warming import rehearse
 from service.files import stamp
+from service.shadow.scoring import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from features.settings import Settings
     from models.bundle import Bundle
+    from service.decisions.choose import Chosen
+    from service.decisions.question import Question
 
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT = 2.0
+RECORDED, RECORD_EVERY = 16, 20
+"""How many of a process's latest decisions new models are warmed up with: every twentieth, so that they are of several
+moments.
+"""
 
 
 class Live:
@@ -50,14 +60,23 @@ class Live:
             socket_connect_timeout=REDIS_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
-        self._bundles = Bundles(settings.home.bundles, lambda bundle: warm_up(self.frame, bundle))
+        self._recorded: deque[Question] = deque(maxlen=RECORDED)
+        self._decided = 0
+
+        def prepare(bundle: Bundle) -> None:
+            warm_up(self.frame, bundle)
+            rehearse(self.frame, bundle, tuple(self._recorded))
+
+        self._bundles = Bundles(settings.home.bundles, prepare)
+        self.shadow = Shadow(settings.shadow_share)
+        """What the challenger would have made of it."""
         self._rows: dict[str, dict[int, StoredRow]] = {"candidate": {}, "successors": {}}
         self._head: snapshots.Head | None = None
         self._position = b"0-0"
         self._catalog_stamp = stamp(self._catalog)
         self._problems: dict[str, str] = {}
         self.compiled: Compiled = compile_catalog(*versions.read(settings.home))
-        self.frame = frame.build(self.compiled, None, {}, {})
+        self.frame = self._empty = frame.build(self.compiled, None, {}, {})
         self.swapped = asyncio.Event()
         """Set when another catalog is in the frame; it has a new event then."""
 
@@ -70,6 +89,14 @@ class Live:
     def problems(self) -> dict[str, str]:
         """What is refused or missing at the moment, by part."""
         return self._problems | self._bundles.problems
+
+    def observe(self, question: Question, chosen: Chosen) -> None:
+        """Take note of a decision that was answered: to warm new models up with, and for the challenger to score."""
+        if self._decided % RECORD_EVERY == 0 and not question.frame.supplied:
+            # Without frame and models, which are large, and others by the time that it is decided again.
+            self._recorded.append(msgspec.structs.replace(question, frame=self._empty, models={}))
+        self._decided += 1
+        self.shadow.offer(question.decision_id, chosen, question.models)
 
     async def refresh(self) -> None:
         """Take up what has changed since the last time."""
@@ -110,6 +137,7 @@ class Live:
         return frame.build(compiled, self._head, dict(self._rows["candidate"]), dict(self._rows["successors"]))
 
     async def close(self) -> None:
+        await asyncio.to_thread(self.shadow.close)
         await self._redis.aclose()
 
     def _read_catalog(self) -> bool:
