@@ -27,11 +27,12 @@ from service.customers import api as customers_api
 from service.customers.paths import keep_slashes
 from service.decisions import api as decisions_api
 from service.decisions import log as decision_log
-from service.decisions.direct import shorten
 from service.decisions.request import InvalidError
 from service.decisions.store import DecisionStore
 from service.decisions.warming import warm_up
+from service.describing import StrictShapes
 from service.dialects import api as dialects_api
+from service.direct import shorten
 from service.events import api as events_api
 from service.events import keys
 from service.events.letters import Letters
@@ -71,8 +72,8 @@ async def ready(state: State) -> dict[str, Any]:
 
 
 @get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type="text/plain; version=0.0.4")
-async def metrics_text() -> bytes:
-    return metrics.render()
+async def metrics_text(state: State) -> bytes:
+    return metrics.render(state.settings.home)
 
 
 def on_invalid(_request: Any, error: InvalidError) -> Response[Any]:
@@ -150,6 +151,7 @@ def create(settings: Settings, redis_url: str, host: str = "127.0.0.1") -> Lites
             }
         ),
         request_class=BodyRequest,
+        plugins=[StrictShapes()],
         lifespan=[running],
         exception_handlers={HTTPException: on_http, InvalidError: on_invalid, Exception: on_error},
         request_max_body_size=settings.max_body_bytes,
@@ -171,7 +173,7 @@ def run(settings: Settings, redis_url: str, listener: socket.socket, index: int)
     for warning in app.state.warnings.values() if index == 0 else ():
         log.warning(warning)
     config = uvicorn.Config(
-        keep_slashes(shorten(app, app.state)),
+        keep_slashes(shorten(app, app.state, decisions_api.ways | events_api.ways)),
         loop="uvloop",
         http="httptools",
         access_log=False,

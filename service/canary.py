@@ -96,7 +96,7 @@ class Canary:
         return Age(now, age)
 
     async def _is_seen(self, arrival: int) -> bool:
-        [known] = await self._store.read_customers([CANARY], ANSWER_SECONDS)
+        [known], _ = await self._store.read_customers([CANARY], ANSWER_SECONDS)
         return known.row is not None and known.row.applied >= arrival
 
     async def close(self) -> None:

@@ -20,10 +20,10 @@ from litestar.response import File
 
 from features import tether
 from features.occupancy import is_alive
-from service.audiences.files import AudienceError
+from service.audiences.files import FOLDER, AudienceError
+from service.audiences.planning import plan
 from service.audiences.running import begin, parse_time, save
 from service.audiences.schema import Audience, AudienceRequest
-from service.audiences.selecting import plan
 from service.customers.access import refuse
 from service.decisions.request import InvalidError
 from service.problems import PROBLEMS, respond
@@ -50,7 +50,7 @@ async def make(data: JSONBody[AudienceRequest], request: Asked, state: State) ->
         return refused
     now = time.time_ns() // 1000
     try:
-        audience = begin(data.placement, data.where, data.at, data.rehearse, data.format, now)
+        audience = begin(data.placement, data.where, data.at, data.rehearse, data.format, now, data.explain)
         plan(audience.id, data.placement, data.where, parse_time(audience.at, now), state.live.frame, {})
     except AudienceError as error:
         raise InvalidError(error.field, str(error)) from error
@@ -90,7 +90,7 @@ async def download(id: FromPath[str], request: Asked, state: State) -> File | Re
 
 
 def _folder(state: State) -> Path:
-    folder: Path = state.settings.home.root / "audiences"
+    folder: Path = state.settings.home.root / FOLDER
     return folder
 
 

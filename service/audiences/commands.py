@@ -23,6 +23,9 @@ def audience(
     where: Annotated[str | None, Parameter(help="A rule in CEL over the customers' features; else everybody.")] = None,
     at: Annotated[str | None, Parameter(help="When it is to be sent, in ISO 8601; else now.")] = None,
     rehearse: Annotated[bool, Parameter(help="Reserve and log nothing.", negative="")] = False,
+    explain: Annotated[
+        bool, Parameter(help="Say for each item what speaks for it; takes several times as long.", negative="")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Choose for all customers at once: who gets what, why, and when to send it.
@@ -40,7 +43,8 @@ def audience(
     from service.audiences import files, running
 
     settings = load(os.environ, home)
-    asked = running.begin(placement, where, at, rehearse, files.format_of(out), time.time_ns() // 1000)
+    now = time.time_ns() // 1000
+    asked = running.begin(placement, where, at, rehearse, files.format_of(out), now, explain)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began = time.perf_counter()
     with (

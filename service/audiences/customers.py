@@ -13,6 +13,7 @@ from features import history
 from features.aggregates.rows import LAYOUTS
 from features.reserved import CANARY
 from features.store import Known, OnlineStore, Packed
+from features.traits import Traits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -72,9 +73,11 @@ def read_history(home: Home, at: int) -> tuple[int, Iterator[Batch]]:
                  arg_max("{layout.ids}", applied) AS ids
           FROM read_parquet($customer) WHERE event_timestamp <= make_timestamptz($at) GROUP BY customer),
         said AS (
-          SELECT customer, arg_max(owner, event_timestamp) AS owner, arg_max(consent, event_timestamp) AS consent
+          SELECT customer, arg_max(owner, event_timestamp) AS owner, arg_max(consent, event_timestamp) AS consent,
+                 arg_max(assignment, event_timestamp) AS assignment, arg_max(traits, event_timestamp) AS traits
           FROM read_parquet($identity) WHERE event_timestamp <= make_timestamptz($at) GROUP BY customer)
-        SELECT coalesce(rows.customer, said.customer) AS customer, applied, numbers, ids, owner, consent
+        SELECT coalesce(rows.customer, said.customer) AS customer, applied, numbers, ids, owner, consent,
+               assignment, traits
         FROM rows FULL JOIN said ON rows.customer = said.customer
         """,  # noqa: S608  # names of our own columns
         {**tables, "at": at},
@@ -91,10 +94,17 @@ def read_history(home: Home, at: int) -> tuple[int, Iterator[Batch]]:
 
 
 def _known(
-    applied: int | None, numbers: list[float] | None, ids: list[int] | None, owner: str | None, said: str | None
+    applied: int | None,
+    numbers: list[float] | None,
+    ids: list[int] | None,
+    owner: str | None,
+    said: str | None,
+    assignment: str | None,
+    told: str | None,
 ) -> Known:
     row = None
     if applied is not None and numbers is not None and ids is not None:
         row = Packed(applied, np.array(numbers, np.float64), np.array(ids, np.int64))
     consent = msgspec.json.decode(said, type=dict[str, tuple[int, bool]]) if said else {}
-    return Known(row, owner or "", consent)
+    traits = msgspec.json.decode(told, type=Traits) if told else {}
+    return Known(row, owner or "", consent, assignment=assignment or "", traits=traits)

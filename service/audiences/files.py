@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 from pyarrow import parquet as pq
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from service.audiences.schema import Line
 
 FORMATS = ("parquet", "csv")
+FOLDER = "audiences"
+"""Of the home: where those stand that the API makes."""
 
 
 class AudienceError(ValueError):
@@ -66,6 +69,40 @@ def open_sheet(path: Path) -> Iterator[Sheet]:
             make = pq.ParquetWriter if form == "parquet" else csv.CSVWriter
             with make(file, COLUMNS) as writer:
                 yield Sheet(writer)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def forget(folder: Path, customers: Sequence[str]) -> int:
+    """Take the rows of customers out of all files of a folder -> how many there were."""
+    gone = pa.array(list(customers), pa.string())
+    removed = 0
+    for path in sorted(folder.glob("*")):
+        if path.suffix.removeprefix(".") not in FORMATS or path.name.startswith("."):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # its seven days are over meanwhile
+            table = _load(path)
+            kept = table.filter(pc.invert(pc.is_in(table["customer"], gone)))
+            if kept.num_rows < table.num_rows:
+                _save(kept, path)
+                removed += table.num_rows - kept.num_rows
+    return removed
+
+
+def _load(path: Path) -> pa.Table:
+    if format_of(path) == "parquet":
+        return pq.read_table(path)
+    types = {field.name: field.type for field in COLUMNS}
+    said = csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=said)
+
+
+def _save(table: pa.Table, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.kept")
+    write = pq.write_table if format_of(path) == "parquet" else csv.write_csv
+    try:
+        write(table, temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,8 +15,10 @@ from features.store import OnlineStore
 from service import metrics
 from service.audiences import customers, spending, telling
 from service.audiences.files import AudienceError, format_of, open_sheet
+from service.audiences.planning import plan
 from service.audiences.schema import Audience, Line
-from service.audiences.selecting import NO_CONSENT, plan, select
+from service.audiences.selecting import NO_CONSENT, select
+from service.catalog.experiments import HOLDOUT
 from service.decisions.request import new_id
 from service.decisions.warming import warm_up
 from service.live import Live
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from features.connection import Line as Wire
     from features.settings import Settings
     from service.audiences.customers import Batch
-    from service.audiences.selecting import Member, Plan
+    from service.audiences.planning import Plan
+    from service.audiences.selecting import Member
     from service.audiences.spending import Given
 
 OVER_SECONDS = 60
@@ -46,7 +49,15 @@ def parse_time(text: str | None, now: int) -> int:
         raise AudienceError(f"{text!r} is no time: one as 2026-11-24T09:00:00+01:00 is expected", "at") from error
 
 
-def begin(placement: str, where: str | None, at: str | None, rehearse: bool, file_format: str, now: int) -> Audience:
+def begin(
+    placement: str,
+    where: str | None,
+    at: str | None,
+    rehearse: bool,
+    file_format: str,
+    now: int,
+    explain: bool = False,
+) -> Audience:
     """What is asked, checked as far as it can be without a catalog. Raises AudienceError."""
     moment = parse_time(at, now)
     return Audience(
@@ -55,6 +66,7 @@ def begin(placement: str, where: str | None, at: str | None, rehearse: bool, fil
         where=where,
         at=datetime.fromtimestamp(moment / 1e6, UTC).isoformat(),
         rehearsal=rehearse or moment < now - OVER_SECONDS * 1_000_000,
+        explain=explain,
         format=file_format,
     )
 
@@ -72,7 +84,8 @@ async def run(
     live, store = Live(settings, redis_url, warm_up), OnlineStore(settings.home, redis_url)
     try:
         await live.refresh()
-        shared = plan(audience.id, audience.placement, audience.where, at, live.frame, live.models)
+        asked = audience.id, audience.placement, audience.where, at
+        shared = plan(*asked, live.frame, live.models, audience.explain)
         audience.catalog_version = live.frame.compiled.version
         with open_sheet(path) as sheet:
             async for batch in _read(settings, store, redis_url, audience, at):
@@ -109,11 +122,13 @@ async def _serve(line: Wire, partitions: int, shared: Plan, audience: Audience, 
         now = time.time_ns() // 1000
         given = await spending.reserve(line, shared, members, given, now)
         await _log(line, partitions, shared, members, given, now)
-    lines = [Line(customer=customer, reason=NO_CONSENT) for customer in selected.refusing]
+    lines: list[Line] = []
     nothing = collections.Counter(audience.nothing)
-    nothing[NO_CONSENT] += len(selected.refusing)
+    for reason, left_out in ((NO_CONSENT, selected.refusing), (HOLDOUT, selected.held)):
+        lines += [Line(customer=customer, reason=reason) for customer in left_out]
+        nothing[reason] += len(left_out)
     for member, (question, chosen) in zip(members, given, strict=True):
-        told = telling.lines_of(member, question, chosen)
+        told = telling.lines_of(member, question, chosen, audience.explain)
         lines += told
         if told[0].candidate is None:
             nothing[telling.word_of(chosen)] += 1

@@ -21,6 +21,7 @@ COLUMNS = pa.schema(
         ("selection_probability", pa.float64()),
         ("rung", pa.string()),
         ("reason", pa.string()),
+        ("why", pa.string()),
         ("best_hour", pa.int32()),
         ("send_at", STAMP),
         ("decision_id", pa.string()),
@@ -41,6 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     selection_probability: float | None = None
     rung: str | None = None
     reason: str | None = None
+    why: str | None = None
     best_hour: int | None = None
     send_at: int | None = None
     decision_id: str | None = None
@@ -56,6 +58,8 @@ class AudienceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """When it is to be sent, ISO 8601; now if left out. A time that is over is a rehearsal over the history."""
     rehearse: bool = False
     """Reserve and log nothing."""
+    explain: bool = False
+    """Say for each item what speaks for it most, by the model: `why`. It takes several times as long."""
     format: Literal["parquet", "csv"] = "parquet"
 
 
@@ -71,6 +75,7 @@ class Audience(msgspec.Struct, kw_only=True, omit_defaults=False):
     format: str
     status: Literal["running", "done", "failed"] = "running"
     error: str | None = None
+    explain: bool = False
     catalog_version: str = ""
     customers: int = 0
     """In the store."""

@@ -13,43 +13,27 @@ from features.aggregates.rows import LAYOUTS
 from features.consent import MARKETING, PERSONALISATION, TRACKING, allows
 from features.ids import fingerprint
 from features.lifetimes import is_expired
+from features.traits import values
 from models.matrix import moment
-from service.audiences.files import AudienceError
 from service.audiences.hours import best_hours, next_moment
-from service.catalog.expressions import ExpressionError, Formula, compile_formula
-from service.decisions import pools
+from service.catalog.experiments import HELD, HOLDOUT
 from service.decisions.expressions import EVALUATION_ERRORS
 from service.decisions.question import Question
-from service.decisions.schema import AskedPlacement
+from service.experiments.assignment import Units, assign
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from features.aggregates.columns import Columns
     from features.store import Known, Packed
-    from models.bundle import Bundle
-    from service.decisions.frame import Frame
+    from service.audiences.planning import Plan
+    from service.catalog.expressions import Formula
 
     Floats = NDArray[np.float64]
 
 NO_CONSENT = "no_marketing_consent"
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What all customers of an audience share."""
-
-    id: str
-    placement: str
-    at: int
-    """When it is to be sent, and as of when features are closed (microseconds)."""
-    frame: Frame
-    models: Mapping[str, Bundle]
-    formula: Formula | None
-    asked: AskedPlacement
-    named: AskedPlacement
-    """The same with the candidates named, as the log has it."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,40 +52,11 @@ class Selected(msgspec.Struct, frozen=True, kw_only=True):
     """Their states, as they count at the plan's time."""
     refusing: list[str]
     """Who does not want to be written to."""
+    held: list[str]
+    """Who is in the global holdout: nobody writes to them, to know what writing to the others is worth."""
     joined: int
     outside: int
     unknown: int
-
-
-def plan(audience: str, placement: str, where: str | None, at: int, frame: Frame, models: Mapping[str, Bundle]) -> Plan:
-    """Raises AudienceError for a placement or a rule that is not there or wrong.
-
-    No placement's default competes: it is what a page shows when nothing else may be, no cap counts it, and nobody is
-    written to for that.
-    """
-    compiled = frame.compiled
-    if placement not in compiled.placements:
-        known = ", ".join(compiled.placements)
-        raise AudienceError(f"there is no placement {placement!r} in the catalog, only {known}", "placement")
-    try:
-        formula = None if where is None else compile_formula(where, "rule")
-    except ExpressionError as error:
-        raise AudienceError(f"the rule {where!r} is wrong: {error}", "where") from error
-    places = frame.pools[placement].places
-    defaults = [compiled.place[one.default] for one in compiled.placements.values()]
-    pool = pools.build(compiled, compiled.placements[placement], places[~np.isin(places, defaults)])
-    asked = AskedPlacement(id=placement)
-    names = [compiled.candidates[place].id for place in pool.places.tolist()]
-    return Plan(
-        id=audience,
-        placement=placement,
-        at=at,
-        frame=msgspec.structs.replace(frame, pools={**frame.pools, placement: pool}),
-        models=models,
-        formula=formula,
-        asked=asked,
-        named=AskedPlacement(id=placement, candidates=names) if names else asked,
-    )
 
 
 def select(plan: Plan, batch: Sequence[tuple[str, Known]]) -> Selected:
@@ -110,21 +65,25 @@ def select(plan: Plan, batch: Sequence[tuple[str, Known]]) -> Selected:
     consent = plan.frame.compiled.document.consent
     personalised = [allows(known.consent, PERSONALISATION, consent.personalisation) for _, known in own]
     columns = _columns(plan, [known.row if may else None for (_, known), may in zip(own, personalised, strict=True)])
-    holds = _hold(plan, columns)
+    told = [values(known.traits) if may else {} for (_, known), may in zip(own, personalised, strict=True)]
+    holds = _hold(plan, columns, told)
     hours = best_hours(columns, plan.frame.compiled.zone)
     places: list[int] = []
-    members, refusing = [], []
+    members, refusing, held = [], [], []
     for at, (customer, known) in enumerate(own):
         if holds[at] is not True:
             continue
         if not allows(known.consent, MARKETING, consent.marketing):
             refusing.append(customer)
             continue
+        if _is_held(plan, known.assignment or customer):
+            held.append(customer)
+            continue
         places.append(at)
         members.append(
             Member(
                 customer=customer,
-                question=_pose(plan, customer, known, personalised[at]),
+                question=_pose(plan, customer, known, personalised[at], told[at]),
                 allows_tracking=allows(known.consent, TRACKING, consent.tracking),
                 best_hour=hours[at],
                 send_at=next_moment(plan.at, hours[at], plan.frame.compiled.zone),
@@ -134,10 +93,18 @@ def select(plan: Plan, batch: Sequence[tuple[str, Known]]) -> Selected:
         members=members,
         columns=columns.take(np.array(places, np.int64)),
         refusing=refusing,
+        held=held,
         joined=len(batch) - len(own),
         outside=sum(one is False for one in holds),
         unknown=sum(one is None for one in holds),
     )
+
+
+def _is_held(plan: Plan, unit: str) -> bool:
+    table = plan.frame.compiled.experiments
+    if not table.held:
+        return False
+    return assign(table, Units(unit), plan.at, lambda _: False, {}, lambda _: False).variants.get(HOLDOUT) == HELD
 
 
 def _columns(plan: Plan, stored: Sequence[Packed | None]) -> Columns:
@@ -153,7 +120,7 @@ def _columns(plan: Plan, stored: Sequence[Packed | None]) -> Columns:
     return decode_rows(layout, rows)
 
 
-def _hold(plan: Plan, columns: Columns) -> list[bool | None]:
+def _hold(plan: Plan, columns: Columns, told: Sequence[dict[str, Any]]) -> list[bool | None]:
     """Whether the rule holds for each; None where it asks for what is not there."""
     formula = plan.formula
     if formula is None or not columns.size:
@@ -162,18 +129,18 @@ def _hold(plan: Plan, columns: Columns) -> list[bool | None]:
     closed: dict[str, Floats] = close(columns, now) if formula.features else {}
     hour, weekday = moment(plan.at / 1e6, plan.frame.compiled.zone)
     closed |= {"context__hour": np.full_like(now, hour), "context__weekday": np.full_like(now, weekday)}
-    shared: dict[str, Any] = {"traits": {}, "segments": [], "context": {}, "placement": plan.placement}
+    shared: dict[str, Any] = {"segments": [], "context": {}, "placement": plan.placement}
     shared["now"] = datetime.fromtimestamp(plan.at / 1e6, UTC)
     context = {name: shared[name] for name in formula.variables if name in shared}
-    values = [(name, closed[name].tolist()) for name in formula.features]
-    return [_holds(formula, context, values, at) for at in range(columns.size)]
+    columned = [(name, closed[name].tolist()) for name in formula.features]
+    return [_holds(formula, context | {"traits": told[at]}, columned, at) for at in range(columns.size)]
 
 
 def _holds(
-    formula: Formula, context: dict[str, Any], values: Sequence[tuple[str, list[float]]], at: int
+    formula: Formula, context: dict[str, Any], columned: Sequence[tuple[str, list[float]]], at: int
 ) -> bool | None:
-    if values:
-        known = {name: column[at] for name, column in values}
+    if columned:
+        known = {name: column[at] for name, column in columned}
         context = context | {"features": {name: value for name, value in known.items() if value == value}}
     try:
         return formula.evaluate(context) is True
@@ -181,17 +148,20 @@ def _holds(
         return None
 
 
-def _pose(plan: Plan, customer: str, known: Known, personalised: bool) -> Question:
+def _pose(plan: Plan, customer: str, known: Known, personalised: bool, traits: dict[str, Any]) -> Question:
     return Question(
         decision_id=f"{plan.id}-{fingerprint(customer) % 2**64:016x}",
         now=plan.at,
         placements=[plan.asked],
         context={},
         flags={},
+        unit=known.assignment or customer,
         state=known.row if personalised else None,
+        traits=traits,
         occurrences=[],
         frame=plan.frame,
         models=plan.models,
         personalised=personalised,
+        sent=True,
         rung="model",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from features.events.schema import Attention
-from features.ledger import CONFIRM, HELD, PENDING, RESERVE, customer_key, reservation, shared_key
+from features.ledger import BOOKS, CONFIRM, RESERVE, customer_key, reservation, shared_key
 from service.audiences.foretelling import foretell
 from service.decisions import ledger
 from service.decisions.attention import period, spend
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from features.connection import Line
-    from service.audiences.selecting import Member, Plan, Selected
+    from service.audiences.planning import Plan
+    from service.audiences.selecting import Member, Selected
     from service.decisions.choose import Chosen
     from service.decisions.question import Question
 
@@ -29,10 +30,11 @@ Given = tuple["Question", "Chosen"]
 
 async def attend(line: Line, plan: Plan, members: Sequence[Member]) -> list[Attention]:
     """What the ledger says of each. Raises redis.RedisError."""
-    pool = plan.frame.pools[plan.placement]
-    if not pool.is_bounded or not members:
+    varied = [pool for (_, _, name), pool in plan.frame.varied.items() if name == plan.placement]
+    competing = [plan.frame.pools[plan.placement], *varied]
+    if not any(pool.is_bounded for pool in competing) or not members:
         return [Attention()] * len(members)
-    scopes = list(dict.fromkeys(period(bound, plan.at) for bound in pool.bounds if bound.scope))
+    scopes = list(dict.fromkeys(period(bound, plan.at) for pool in competing for bound in pool.bounds if bound.scope))
     keys = [*map(shared_key, scopes), *(customer_key(member.customer) for member in members)]
     found = await line.ask_all([("HGETALL", key) for key in keys])
     used = dict(zip(scopes, map(ledger.counts, found[: len(scopes)]), strict=True))
@@ -43,7 +45,7 @@ def decide(plan: Plan, selected: Selected, attentions: Sequence[Attention]) -> l
     """Choose for one after the other, each as if those before had been granted what all share."""
     given = []
     used = attentions[0].used if attentions else {}
-    foretold = foretell(plan, selected.columns)
+    foretold = foretell(plan, selected.members, selected.columns)
     for member, attention, told in zip(selected.members, attentions, foretold, strict=True):
         question = msgspec.structs.replace(
             member.question, attention=msgspec.structs.replace(attention, used=used), foretold=told
@@ -97,7 +99,7 @@ async def _claim(
         commands.append(("EVALSHA", RESERVE.sha, len(asked[0]), *asked[0], *asked[1]))
         for one in claims:  # of what was not granted there is nothing to confirm
             key = reservation(question.decision_id, one.placement, one.candidate)
-            keys = (customer_key(member.customer), HELD, PENDING)
+            keys = (customer_key(member.customer), *BOOKS)
             commands.append(("EVALSHA", CONFIRM.sha, len(keys), *keys, key, member.send_at))
     answers = await line.ask_all(commands) if commands else []
     found = []

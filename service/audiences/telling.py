@@ -7,25 +7,34 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from service.audiences.schema import Line
+from service.decisions.explain import explain_items
 from service.decisions.record import record
-from service.decisions.schema import AnsweredItem, AnsweredPlacement, DecisionAnswer, DecisionRequest
+from service.decisions.schema import (
+    AnsweredItem,
+    AnsweredPlacement,
+    AskedPlacement,
+    DecisionAnswer,
+    DecisionRequest,
+)
 
 if TYPE_CHECKING:
     from features.events.schema import Decision
-    from service.audiences.selecting import Member, Plan
-    from service.decisions.choose import Chosen
+    from service.audiences.planning import Plan
+    from service.audiences.selecting import Member
+    from service.decisions.choose import Chosen, Slate
     from service.decisions.question import Question
 
 MOST_REASONS = 3
 NOTHING, APPRENTICE = "no_candidates", "apprentice"
 
 
-def lines_of(member: Member, question: Question, chosen: Chosen) -> list[Line]:
-    """A line for each item; one with the reason for who gets nothing."""
+def lines_of(member: Member, question: Question, chosen: Chosen, explain: bool = False) -> list[Line]:
+    """A line for each item, with what speaks for it if asked; one with the reason for who gets nothing."""
     [slate] = chosen.slates
     if not slate.picks:
         return [Line(customer=member.customer, reason=reason_of(chosen), decision_id=question.decision_id)]
     candidates = question.frame.compiled.candidates
+    whys = why_of(slate) if explain else [None] * len(slate.picks)
     return [
         Line(
             customer=member.customer,
@@ -36,12 +45,20 @@ def lines_of(member: Member, question: Question, chosen: Chosen) -> list[Line]:
             priority=float(slate.priority[picked.at]),
             selection_probability=picked.selection_probability,
             rung=slate.rung,
+            why=why,
             best_hour=member.best_hour,
             send_at=member.send_at,
             decision_id=question.decision_id,
         )
-        for rank, picked in enumerate(slate.picks, 1)
+        for rank, (picked, why) in enumerate(zip(slate.picks, whys, strict=True), 1)
     ]
+
+
+def why_of(slate: Slate) -> list[str | None]:
+    """Of each item, the features that move the model's score of it most, in words; none on lower rungs."""
+    items = explain_items(slate, [picked.at for picked in slate.picks], [""] * len(slate.picks))
+    told = (item.contributions[:MOST_REASONS] for item in items)
+    return ["; ".join(one.words for one in strongest) or None for strongest in told]
 
 
 def reason_of(chosen: Chosen) -> str:
@@ -61,9 +78,13 @@ def word_of(chosen: Chosen) -> str:
 def log_of(plan: Plan, member: Member, question: Question, chosen: Chosen) -> Decision:
     """The decision's event, as of the time of sending."""
     [slate] = chosen.slates
-    told = msgspec.structs.replace(chosen, slates=[msgspec.structs.replace(slate, asked=plan.named)])
-    asked = DecisionRequest(placements=[plan.named], customer_id=member.customer)
-    return record(question, told, _reply(question, chosen), asked, member.customer, [])
+    candidates = question.frame.compiled.candidates
+    competing = [candidates[place].id for place in slate.pool.places.tolist()]
+    named = AskedPlacement(id=plan.placement, candidates=competing)
+    told = msgspec.structs.replace(chosen, slates=[msgspec.structs.replace(slate, asked=named)])
+    asked = DecisionRequest(placements=[named], customer_id=member.customer)
+    decision = record(question, told, _reply(question, chosen), asked, member.customer, [])
+    return msgspec.structs.replace(decision, audience=plan.id)
 
 
 def _reply(question: Question, chosen: Chosen) -> DecisionAnswer:

@@ -10,8 +10,10 @@ from features import dead_letters, erasure, ledger, stream
 from features.connection import connect
 from features.events.schema import Decision, Erased, encode
 from models.bundle import read_descriptions
+from service.audiences import files
 from service.customers.schema import ErasureReport, Trained
 from service.customers.settling import await_archive, forget_answers
+from service.dialects import memory
 from service.experiments.reports import growing
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ KEPT = [
     "counts of candidates: popularity in which nobody can be told apart",
     "hashes of message ids, for 24 hours, against duplicates",
     "models: see trained_models",
-    "files of audiences that were made before, until the next one is made a week later",
-    "what other dialects asked lately, for 24 hours; and a fingerprint of each id, for an hour, for replays that run",
+    "files of audiences that were written elsewhere, or are being made at this moment",
+    "a fingerprint of each id, for an hour, for replays that run",
     "logs of this server, backups, and files that an import has rejected",
 ]
 
@@ -47,6 +49,8 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
     answers = await forget_answers(store, settings.partitions, ids, decisions)
     letters = await asyncio.to_thread(_remove_letters, redis_url, ids)
     contacts = await asyncio.to_thread(_forget_contacts, redis_url, ids)
+    ranks = await asyncio.to_thread(_forget_ranks, redis_url, ids)
+    rows = await asyncio.to_thread(files.forget, settings.home.root / files.FOLDER, ids)
     return ErasureReport(
         ids=ids,
         online_rows=len(ids),
@@ -56,6 +60,8 @@ async def erase(store: DecisionStore, settings: Settings, redis_url: str, ids: l
         stored_answers=answers,
         dead_letters=letters,
         contacts=contacts,
+        dialect_ranks=ranks,
+        audience_rows=rows,
         journey_timers=0,
         trained_models=_trained(settings, [event for _, event in events]),
         kept=KEPT,
@@ -74,6 +80,11 @@ def _remove_letters(redis_url: str, ids: list[str]) -> int:
 def _forget_contacts(redis_url: str, ids: list[str]) -> int:
     with connect(redis_url) as redis:
         return ledger.forget(redis, ids)
+
+
+def _forget_ranks(redis_url: str, ids: list[str]) -> int:
+    with connect(redis_url) as redis:
+        return memory.forget(redis, ids)
 
 
 def _trained(settings: Settings, events: list[Event]) -> list[Trained]:

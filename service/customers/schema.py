@@ -75,6 +75,10 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     stored_answers: int
     contacts: int
     """Ids whose contacts the ledger of caps held."""
+    dialect_ranks: int
+    """What the dialects remembered of ranks of the last day."""
+    audience_rows: int
+    """Rows in the files of audiences that can still be fetched."""
     dead_letters: int
     journey_timers: int
     """No journeys exist yet, so that there is nothing to cancel."""

@@ -1,12 +1,17 @@
 """POST /v1/decisions."""
 
+import msgspec
 from litestar import Response, post
 from litestar.datastructures import State
 from litestar.params import JSONBody
 
 from service.decisions.pipeline import decide
+from service.decisions.request import InvalidError
 from service.decisions.schema import DecisionAnswer, DecisionRequest
+from service.direct import Short, Way
 from service.problems import PROBLEMS
+
+_decoder = msgspec.json.Decoder(DecisionRequest)
 
 
 @post(
@@ -23,3 +28,14 @@ async def decisions(data: JSONBody[DecisionRequest], state: State) -> Response[D
     """
     body = await decide(state.live, state.store, state.settings, data)
     return Response(body, media_type="application/json")  # type: ignore[arg-type]  # the answer's bytes, as they are kept
+
+
+async def _decide_directly(state: State, _headers: dict[bytes, bytes], body: bytes) -> Short | None:
+    try:
+        asked = _decoder.decode(body)
+        return Short(await decide(state.live, state.store, state.settings, asked))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidError):
+        return None  # the usual way finds the same, and words it
+
+
+ways: dict[str, Way] = {"/v1/decisions": _decide_directly}

@@ -8,13 +8,16 @@ import msgspec
 import numpy as np
 
 from features.ids import digest
-from models.policy import Exploration, Pick, order, pick, prioritise
-from models.thompson import sample
+from models.policy import Exploration, Pick, order, pick
+from service.catalog.experiments import INTERLEAVED
 from service.decisions.attention import Claim, claim, spend
 from service.decisions.eligibility import Page, screen
+from service.decisions.interleaving import Match, draft, oppose, unite
 from service.decisions.pools import Pool, build, reweigh
 from service.decisions.question import RUNGS
+from service.decisions.ranking import draw_priorities, priority_of, rung_of
 from service.decisions.scoring import features_of, open_customer, prior_of
+from service.decisions.valuing import revalue
 from service.decisions.variants import assign_variants
 from service.experiments.variation import Variation, vary
 
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from service.catalog.contents import Contents
     from service.catalog.schema import Placement
+    from service.decisions.eligibility import Screened
     from service.decisions.frame import Frame
     from service.decisions.question import Question, Rung
     from service.decisions.schema import AskedPlacement
     from service.decisions.scoring import Customer
 
     Floats = NDArray[np.float64]
+    Ranked = tuple[Floats | None, Floats]
     Bools = NDArray[np.bool_]
 
 
@@ -60,6 +65,8 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     """What the picks take up of caps, budgets and stock."""
     contents: dict[int, Contents]
     """Position in the catalog -> content, where a variant changes it."""
+    match: Match | None = None
+    """The experiment whose variants picked in turn: no pick has a chance of its own then."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +75,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     variants: dict[str, str]
     unassigned: bool
     """The customer could not be read, so that no experiment could be told."""
+    chances: dict[str, float] = {}
+    """Experiment -> the probability with which its variant was given, where weights move."""
 
     @property
     def claims(self) -> list[Claim]:
@@ -78,14 +87,23 @@ def choose(question: Question) -> Chosen:
     """Fill every placement in the order asked, no candidate twice."""
     customer = open_customer(question) if question.foretold is None else None
     assigned = assign_variants(question, customer)
+    is_interleaved = INTERLEAVED in assigned.variants.values()
     page = Page(question.attention)
     slates = []
     for asked in question.placements:
-        slate = _fill(question, customer, asked, page, vary(question.frame.compiled, asked.id, assigned.variants))
+        match = oppose(question, asked, assigned.variants) if is_interleaved else None
+        variation = vary(question.frame.compiled, asked.id, assigned.variants) if match is None else match.first
+        slate = _fill(question, customer, asked, page, variation, match)
         show_on(page, slate, question)
         slates.append(slate)
     rung = max((slate.rung for slate in slates), key=RUNGS.index)
-    return Chosen(rung=rung, slates=slates, variants=assigned.variants, unassigned=assigned.unassigned)
+    return Chosen(
+        rung=rung,
+        slates=slates,
+        variants=assigned.variants,
+        unassigned=assigned.unassigned,
+        chances=assigned.chances,
+    )
 
 
 def show_on(page: Page, slate: Slate, question: Question) -> None:
@@ -103,13 +121,21 @@ def show_on(page: Page, slate: Slate, question: Question) -> None:
 
 
 def _fill(
-    question: Question, customer: Customer | None, asked: AskedPlacement, page: Page, variation: Variation
+    question: Question,
+    customer: Customer | None,
+    asked: AskedPlacement,
+    page: Page,
+    variation: Variation,
+    match: Match | None,
 ) -> Slate:
-    frame, compiled, placement = question.frame, question.frame.compiled, variation.placement
-    pool, rejected = compete(frame, variation, asked)
-    size = len(pool.places)
+    """Of a match, `variation` is that of its first side: of whom it ranks by, all but the ranking is both sides'."""
+    compiled, placement = question.frame.compiled, variation.placement
+    pool, rejected = compete(question.frame, variation, asked)
+    pools = [pool] if match is None else [compete(question.frame, side.variation, asked)[0] for side in match.sides]
+    pool = pool if match is None else unite(question, pools)
+    size, limit = len(pool.places), asked.limit or placement.limit
     bundle = question.models.get(placement.model)
-    rung = _rung(question, asked, bundle)
+    rung = rung_of(question, asked, bundle)
     if rung != "model":
         bundle = None
     features: dict[str, Floats] = {}
@@ -119,30 +145,21 @@ def _fill(
     screened = screen(question, pool, features, page, rejected)
     if size and bundle is not None:
         propensity = bundle.propensities(features) if question.foretold is None else question.foretold.propensity
+        screened = revalue(question, placement, bundle, features, screened)
     elif size and rung == "prior":
         propensity = prior_of(question, pool)
-    priority = _prioritise(placement, pool, screened.value, propensity)
-    picks = pick(
-        order(priority),
-        screened.legal,
-        asked.limit or placement.limit,
-        Exploration(
-            share=placement.exploration,
-            floor=placement.floor,
-            draws=_draws(question, placement, pool, screened.value, propensity),
-        ),
-        question.decision_id,
-        placement.id,
-        pool.pinned,
-        screened.constraints,
-    )
+    if match is None:
+        priority = priority_of(placement, pool, screened.value, propensity)
+        picks = _pick(question, limit, placement, pool, screened, (propensity, priority))
+    else:
+        match, picks, propensity, priority = draft(question, limit, match, pools, pool, screened, features, propensity)
     served = [] if placement.apprentice else picks
     claims = [claim(pool, picked.at, compiled, question.now) for picked in served] if pool.is_bounded else []
     return Slate(
         placement=placement,
         asked=asked,
         rung=rung,
-        exploration=placement.exploration,
+        exploration=placement.exploration if match is None else 0.0,
         bundle=bundle,
         pool=pool,
         picks=served,
@@ -156,44 +173,24 @@ def _fill(
         rejected=rejected,
         claims=[one for one in claims if one is not None],
         contents=variation.contents,
+        match=match,
     )
+
+
+def _pick(
+    question: Question, limit: int, placement: Placement, pool: Pool, screened: Screened, by: Ranked
+) -> list[Pick]:
+    propensity, priority = by
+    draws = draw_priorities(question, placement, pool, screened.value, propensity)
+    exploration = Exploration(share=placement.exploration, floor=placement.floor, draws=draws)
+    seed, at = question.decision_id, placement.id
+    return pick(order(priority), screened.legal, limit, exploration, seed, at, pool.pinned, screened.constraints)
 
 
 def _features(question: Question, customer: Customer | None, pool: Pool) -> dict[str, Floats]:
     if customer is None:
         return {} if question.foretold is None else question.foretold.features
     return features_of(question, customer, pool)
-
-
-def _rung(question: Question, asked: AskedPlacement, bundle: Bundle | None) -> Rung:
-    """The best rung that is left for a placement."""
-    if question.frame.head is None:
-        return "static"
-    if question.rung == "model" and (bundle is None or asked.id in question.late):
-        return "prior"
-    return question.rung
-
-
-def _prioritise(placement: Placement, pool: Pool, value: Floats, propensity: Floats | None) -> Floats:
-    """(m,) what the placement's strategy ranks by."""
-    if propensity is None or placement.strategy == "fixed":
-        # The catalog's order: its first candidate has the highest priority.
-        size = len(pool.places)
-        return np.arange(size, 0, -1) / (size + 1.0)
-    if placement.strategy == "propensity":
-        return propensity
-    return prioritise(propensity, value, pool.weight)
-
-
-def _draws(
-    question: Question, placement: Placement, pool: Pool, value: Floats, propensity: Floats | None
-) -> Floats | None:
-    """(k, m) priorities by what the propensities of hardly seen candidates may be."""
-    if not placement.thompson or propensity is None or placement.strategy == "fixed":
-        return None
-    exposures = question.frame.exposures_at(question.now / 1e6)[pool.places]
-    drawn = sample(question.decision_id, placement.id, propensity, exposures, placement.thompson)
-    return None if drawn is None else _prioritise(placement, pool, value, drawn)
 
 
 def compete(frame: Frame, variation: Variation, asked: AskedPlacement) -> tuple[Pool, dict[str, list[str]]]:

@@ -29,6 +29,7 @@ def compare(logged: Decision, again: Decision, tolerance: float = 0.0) -> list[D
 
 def _said(decision: Decision) -> dict[str, Any]:
     said: dict[str, Any] = msgspec.to_builtins(decision)
+    said.pop("took", None)  # how long it took is no part of what was decided
     said["placements"] = {slot["id"]: slot for slot in said["placements"]}
     return said
 

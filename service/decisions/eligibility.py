@@ -99,22 +99,22 @@ def _judge_customer(judge: _Judge, question: Question, pool: Pool, features: Map
         asks |= ~np.isnan(within)
         if question.is_readable:
             judge.reject(features[name] < within, reason)  # never is NaN, and less than nothing
-    if pool.rule_of is not None:
-        asks |= pool.rule_of >= 0
+    for _, concerned in pool.rules:
+        asks |= concerned
     if pool.worth_of is not None:
         asks |= pool.worth_of >= 0
     if not question.is_readable:
         judge.reject(asks, "customer_unknown")
         return pool.value
-    if pool.rule_of is not None:
-        _judge_rules(judge, question, pool, pool.rule_of, features)
+    _judge_rules(judge, question, pool, features)
     return pool.value if pool.worth_of is None else _worths(judge, question, pool, pool.worth_of, features)
 
 
-def _judge_rules(judge: _Judge, question: Question, pool: Pool, rule_of: Ints, features: Mapping[str, Floats]) -> None:
+def _judge_rules(judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats]) -> None:
     rules = question.frame.compiled.rules
-    for rule in np.unique(rule_of[judge.legal & (rule_of >= 0)]).tolist():
-        concerned = rule_of == rule
+    for rule, concerned in pool.rules:
+        if not (judge.legal & concerned).any():
+            continue
         try:
             holds = rules[rule].evaluate(context_of(question, pool, features, rules[rule], 0))
         except EVALUATION_ERRORS:

@@ -109,7 +109,7 @@ def _explain(question: Question, slate: Slate, page: Page) -> Explanation:
             inputs = {} if math.isnan(gap) else {"priority": priority, "last_shown": _finite(last)}
             not_shown.append(NotShown(id=ids[at], reason=reason, priority=priority, words=reason, inputs=inputs))
     return Explanation(
-        items=_items(slate, shown, [ids[at] for at in shown]),
+        items=explain_items(slate, shown, [ids[at] for at in shown]),
         not_shown=not_shown,
         runner_up=rivals.run_up(question, slate, constraints, frozenset(present)),
     )
@@ -119,9 +119,14 @@ def _reason(gap: float, won: str) -> str:
     return f"priority is {gap:.4g} below the last shown" if gap > 0 else won
 
 
-def _items(slate: Slate, shown: list[int], ids: list[str]) -> list[ExplainedItem]:
+def explain_items(slate: Slate, shown: list[int], ids: list[str]) -> list[ExplainedItem]:
+    """The items at these positions of the pool; without contributions on lower rungs."""
     if slate.bundle is None or not shown:
         return [ExplainedItem(id=text) for text in ids]
+    if slate.match is not None:  # each by the model of its team
+        alone = [msgspec.structs.replace(slate, bundle=bundle, match=None) for bundle in slate.match.bundles]
+        parts = zip(alone, shown, ids, strict=True)
+        return [item for own, at, text in parts for item in explain_items(own, [at], [text])]
     rows = {name: np.asarray(values)[shown] for name, values in slate.features.items()}
     features = slate.bundle.description.signature.features
     items = []

@@ -44,10 +44,10 @@ def context_of(
 
 
 def given(question: Question, name: str) -> Any:
-    """`traits`, `segments` or `context`, as the request gives them."""
+    """`traits` (the customer's own, and over them the request's), `segments` or `context`, as the request gives it."""
     if name == TRAITS:
         traits = question.context.get(TRAITS)
-        return traits if isinstance(traits, dict) else {}
+        return question.traits | traits if isinstance(traits, dict) else question.traits
     if name == SEGMENTS:
         segments = question.context.get(SEGMENTS)
         return [one for one in segments if isinstance(one, str)] if isinstance(segments, list) else []

@@ -10,13 +10,16 @@ import msgspec
 from features import stream
 from features.events.schema import Attention
 from service.decisions.identity import belonging, identify
-from service.decisions.reserving import read_attention
+from service.decisions.reserving import attend, inquire
 from service.decisions.store import UnreachableError
 
 if TYPE_CHECKING:
     from features.consent import Consent
     from features.store import Packed
+    from features.traits import Traits
+    from service.decisions.identity import Found
     from service.decisions.request import Request
+    from service.decisions.reserving import Inquiry
     from service.decisions.store import DecisionStore
     from service.events.normalise import Event
 
@@ -40,6 +43,7 @@ class Gathered(msgspec.Struct, frozen=True):
     """Of a customer who cannot be read, the catalog's default holds."""
     unit: str = ""
     """The id under which the customer was seen first."""
+    traits: Traits = {}
 
 
 async def gather(
@@ -57,8 +61,13 @@ async def gather(
         return max(left(READ_SHARE), request.seconds * LEAST_SHARE)
 
     events, tokens = request.events, request.tokens
+    inquiry = inquire(store.shared, request.ids, scopes)
+
+    async def look() -> Found:
+        return await identify(store, request.ids, for_reading(), tracked, inquiry.commands)
+
     try:
-        found = await identify(store, request.ids, for_reading(), tracked)
+        found = await look()
         if request.may_be_resent:
             place = stream.partition_of(found.customer, partitions)
             seen, last = await store.find_seen(place, [event.message_id for event in events], left(READ_SHARE))
@@ -68,17 +77,14 @@ async def gather(
         tokens = [token for token in tokens if token[1] not in found.fresh]
         if tokens:
             handed_on = await store.wait_for(tokens, left(WAIT_SHARE))
-            found = await identify(store, request.ids, for_reading(), tracked)
+            found = await look()
             for owner in found.chain if handed_on else []:  # what came to these must be in, too
                 newest = await store.last_arrival(stream.partition_of(owner, partitions), for_reading())
                 await store.wait_for([newest], left(WAIT_SHARE))
-                found = await identify(store, request.ids, for_reading(), tracked)
+                found = await look()
         events = [belonging(event, found) for event in events]
-        attention = Attention()
-        if scopes is not None:
-            ids = [found.customer, *(one for one in request.ids if one not in found.chain)]
-            attention = await _attend(store, ids, scopes, for_reading())
-        return Gathered(found.customer, found.row, events, True, attention, found.consent, found.unit)
+        attention = await _attend(store, inquiry, found, for_reading())
+        return Gathered(found.customer, found.row, events, True, attention, found.consent, found.unit, found.traits)
     except UnreachableError:
         return msgspec.structs.replace(unread(request), events=events)
 
@@ -88,8 +94,8 @@ def unread(request: Request) -> Gathered:
     return Gathered(request.customer, None, request.events, False, Attention(is_known=False))
 
 
-async def _attend(store: DecisionStore, ids: list[str], scopes: list[str], seconds: float) -> Attention:
+async def _attend(store: DecisionStore, inquiry: Inquiry, found: Found, seconds: float) -> Attention:
     try:
-        return await read_attention(store, store.shared, ids, scopes, seconds)
+        return await attend(store, inquiry, found, seconds)
     except UnreachableError:  # the customer was read, and is worth more than a lower rung
         return Attention(is_known=False)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from features import consent
+from features import consent, traits
 from features.aggregates.rows import LAYOUTS, blank
 from features.identity import MOST_HOPS, assignment_of, link_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from features.connection import Command
     from features.consent import Consent
     from features.store import Known, Packed
+    from features.traits import Traits
     from service.decisions.store import DecisionStore
     from service.events.normalise import Event
 
@@ -31,25 +33,36 @@ class Found(msgspec.Struct, frozen=True):
     """Arrivals of the events in the row that the worker had not come to."""
     unit: str = ""
     """The id under which the customer was seen first: experiments go by it."""
+    traits: Traits = {}
+    beside: Sequence[Any] = ()
+    """The answers to what was asked beside."""
 
     @property
     def customer(self) -> str:
         return self.chain[-1]
 
 
-async def identify(store: DecisionStore, ids: Sequence[str], seconds: float, tracked: bool = True) -> Found:
+async def identify(
+    store: DecisionStore,
+    ids: Sequence[str],
+    seconds: float,
+    tracked: bool = True,
+    beside: Sequence[Command] = (),
+) -> Found:
     """The customer of `ids`: the known id, if there is one, and the anonymous one. Raises UnreachableError.
 
     An anonymous id that nobody has been joined to yet is taken for the known one's: both rows are merged.
-    `tracked`: whether the events of who said nothing count.
+    `tracked`: whether the events of who said nothing count. `beside`: what else is asked in the same round trip.
     """
-    known: dict[str, Known] = dict(zip(ids, await store.read_customers(ids, seconds, tracked), strict=True))
+    read, answers = await store.read_customers(ids, seconds, tracked, beside)
+    known: dict[str, Known] = dict(zip(ids, read, strict=True))
     chain = [ids[0]]
     while (owner := known[chain[-1]].owner) and owner not in chain and len(chain) < MOST_HOPS:
         if owner not in known:
-            [known[owner]] = await store.read_customers([owner], seconds, tracked)
+            [known[owner]], _ = await store.read_customers([owner], seconds, tracked)
         chain.append(owner)
     row, said = known[chain[-1]].row, dict(known[chain[-1]].consent)
+    told = dict(known[chain[-1]].traits)
     merged = [chain[-1]]
     for other in ids[1:]:
         stranger = known[other]
@@ -57,9 +70,10 @@ async def identify(store: DecisionStore, ids: Sequence[str], seconds: float, tra
             row = stranger.row if row is None else row.merged(stranger.row)
         if other not in chain and not stranger.owner:
             said = consent.merge(said, dict(stranger.consent))
+            told = traits.merge(told, dict(stranger.traits))
             merged.append(other)
     fresh = frozenset(arrival for one in known.values() for arrival in one.fresh)
-    return Found(chain, row, said, fresh, _unit(merged, known))
+    return Found(chain, row, said, fresh, _unit(merged, known), told, answers)
 
 
 def _unit(ids: Sequence[str], known: Mapping[str, Known]) -> str:

@@ -67,7 +67,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     bought: Floats | None
     declined: Floats | None
     personal: Floats | None
-    rule_of: Ints | None
+    rules: tuple[tuple[int, Bools], ...]
+    """Each rule by its position in the catalog, and who has it."""
     worth_of: Ints | None
     conflicts: dict[int, Bools]
     """Group -> who does not stand on a page with it."""
@@ -78,7 +79,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs_features(self) -> bool:
         """Whether who may be shown, and at what value, depends on the customer's features."""
-        return not (self.bought is None and self.declined is None and self.rule_of is None and self.worth_of is None)
+        return not (self.bought is None and self.declined is None and not self.rules and self.worth_of is None)
 
     @property
     def is_bounded(self) -> bool:
@@ -108,7 +109,7 @@ def build(compiled: Compiled, placement: Placement, places: Ints) -> Pool:
         bought=_given(compiled.bought_seconds[places]),
         declined=_given(compiled.declined_seconds[places]),
         personal=_given(compiled.personal_seconds[places]),
-        rule_of=_chosen(compiled.rule_of[places]),
+        rules=_rules(compiled.rule_of[places]),
         worth_of=_chosen(compiled.worth_of[places]),
         conflicts=_conflicts(compiled, places),
         bounds=_bounds(compiled, placement, places),
@@ -153,6 +154,10 @@ def _given(seconds: Floats) -> Floats | None:
 
 def _chosen(positions: Ints) -> Ints | None:
     return positions if (positions >= 0).any() else None
+
+
+def _rules(rule_of: Ints) -> tuple[tuple[int, Bools], ...]:
+    return tuple((rule, rule_of == rule) for rule in np.unique(rule_of[rule_of >= 0]).tolist())
 
 
 def _conflicts(compiled: Compiled, places: Ints) -> dict[int, Bools]:

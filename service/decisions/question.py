@@ -31,6 +31,8 @@ class Foretold(msgspec.Struct, frozen=True):
     features: dict[str, NDArray[np.float64]]
     propensity: NDArray[np.float64] | None
     """By the placement's model; None without one."""
+    value: NDArray[np.float64] | None = None
+    """What a reward brings by the placement's model, where the placement leaves values to it."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     bot: bool = False
     state: Packed | None
     """The customer's row; None for one without events."""
+    traits: dict[str, Any] = {}
+    """The customer's, as identify events told them."""
     occurrences: list[Occurrence]
     """Inline events, in order."""
     frame: Frame
@@ -61,6 +65,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger said."""
     is_readable: bool = True
     """False: the customer's row could not be read, so that what depends on it may not be shown."""
+    sent: bool = False
+    """It is about a message of an audience, which no other ranking may share."""
     foretold: Foretold | None = None
     """The features and propensities of this question, where they are known already."""
     late: frozenset[str] = frozenset()

@@ -55,10 +55,12 @@ def record(
         ],
         supplied=list(frame.supplied),
         rung=chosen.rung,
+        took=round(reply.took_ms * 1e3),
         catalog_version=frame.compiled.version,
         snapshot=0 if frame.head is None else frame.head.number,
         snapshot_time=0 if frame.head is None else frame.head.time,
         state=_state(question.state),
+        traits=question.traits,
         late=sorted(question.late),
         personalised=question.personalised,
         readable=question.is_readable,
@@ -67,6 +69,7 @@ def record(
         unit=question.unit,
         variants=chosen.variants,
         forced=sorted(question.flags),
+        chances=chosen.chances,
         unassigned=chosen.unassigned,
         bot=question.bot,
         seed=question.decision_id,
@@ -85,6 +88,8 @@ def _state(state: Packed | None) -> StateRead | None:
 
 
 def _slot(slate: Slate, items: list[AnsweredItem], question: Question) -> Slot:
+    match = slate.match
+    teams = match.teams if match is not None and match.teams else [None] * len(items)
     return Slot(
         id=slate.placement.id,
         limit=slate.asked.limit or slate.placement.limit,
@@ -97,14 +102,17 @@ def _slot(slate: Slate, items: list[AnsweredItem], question: Question) -> Slot:
                 propensity=item.propensity,
                 value=item.value,
                 selection_probability=item.selection_probability,
+                team=team,
             )
-            for item in items
+            for item, team in zip(items, teams, strict=False)  # a default is no team's, and an audience's not sent
         ],
         rejected=slate.rejected,
         exploration=slate.exploration,
         model=None if slate.bundle is None else slate.bundle.label,
         rung=slate.rung,
         would=_would(slate, question),
+        interleaved="" if match is None else match.experiment,
+        models={} if match is None else match.models,
     )
 
 
@@ -152,7 +160,7 @@ def _items(slate: Slate, question: Question) -> list[AnsweredItem]:
                 propensity=None if slate.propensity is None else float(slate.propensity[picked.at]),
                 value=float(slate.value[picked.at]),
                 priority=float(slate.priority[picked.at]),
-                selection_probability=picked.selection_probability,
+                selection_probability=picked.selection_probability if slate.match is None else None,
                 content=fill(question, slate, place, picked.at),
                 expires_at=_expires(question, slate, picked.at),
             )

@@ -64,12 +64,14 @@ def ask_again(logged: Decision, frame: Frame, models: Mapping[str, Bundle]) -> Q
         anonymous=logged.anonymous_id or "",
         bot=logged.bot,
         state=state,
+        traits=logged.traits,
         occurrences=[seen for event in logged.events if personalised and (seen := read(event)) is not None],
         frame=frame,
         models=models,
         personalised=personalised,
         attention=logged.attention or Attention(),
         is_readable=logged.readable,
+        sent=bool(logged.audience),
         late=frozenset(logged.late),
         rung="model" if logged.readable else "prior",
     )
@@ -96,13 +98,18 @@ def record_again(logged: Decision, frame: Frame, models: Mapping[str, Bundle]) -
     ]
     reply = msgspec.structs.replace(reply, placements=placements)
     again = record(question, chosen, reply, asked, logged.customer, logged.events)
-    return msgspec.structs.replace(again, received=logged.received)  # an audience is logged before it is sent
+    # An audience is logged before it is sent; and how long it took is not made again.
+    return msgspec.structs.replace(again, received=logged.received, audience=logged.audience, took=logged.took)
 
 
 def models_of(logged: Decision, frame: Frame, load: Callable[[str], Bundle]) -> dict[str, Bundle]:
     """Alias -> the model that it named then, as far as the decision used it; `load` takes `name/version`."""
-    return {
-        vary(frame.compiled, slot.id, logged.variants).placement.model: load(slot.model)
-        for slot in logged.placements
-        if slot.model is not None and slot.id in frame.compiled.placements
-    }
+    found: dict[str, Bundle] = {}
+    for slot in logged.placements:
+        if slot.id not in frame.compiled.placements:
+            continue
+        used = [({slot.interleaved: variant}, label) for variant, label in slot.models.items()]
+        used = used or ([] if slot.model is None else [({}, slot.model)])
+        for own, label in used:
+            found[vary(frame.compiled, slot.id, {**logged.variants, **own}).placement.model] = load(label)
+    return found

@@ -5,11 +5,13 @@ ledger says now; lost twice, without all that is bounded. Dropping what was lost
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from features import ledger as contacts
+from features.events.schema import Attention
 from service import metrics
 from service.decisions import ledger
 from service.decisions.attention import period
@@ -18,11 +20,10 @@ from service.decisions.store import UnreachableError
 from service.experiments.variation import Variation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from features.events.schema import Attention
+    from features.connection import Command
     from service.decisions.choose import Chosen
     from service.decisions.frame import Frame
+    from service.decisions.identity import Found
     from service.decisions.pools import Pool
     from service.decisions.question import Question
     from service.decisions.schema import AskedPlacement
@@ -48,16 +49,40 @@ def _pools(frame: Frame, asked: AskedPlacement) -> list[Pool]:
     return [pool, *(varied for (_, _, name), varied in frame.varied.items() if name == asked.id)]
 
 
-async def read_attention(
-    store: DecisionStore, shared: Shared, customers: Sequence[str], scopes: Sequence[str], seconds: float
-) -> Attention:
-    """What the ledger says of the ids of one customer. Raises UnreachableError."""
+class Inquiry(msgspec.Struct, frozen=True):
+    """What is asked of the ledger together with the customer's row."""
+
+    scopes: Sequence[str] | None
+    """None: nothing."""
+    ids: Sequence[str] = ()
+    """Of the request, whose contacts are asked for."""
+    stale: Sequence[str] = ()
+    """Scopes whose counts were read too long ago."""
+    commands: Sequence[Command] = ()
+
+
+def inquire(shared: Shared, ids: Sequence[str], scopes: Sequence[str] | None) -> Inquiry:
+    if scopes is None:
+        return Inquiry(None)
     stale = shared.stale(scopes)
-    keys = [*map(contacts.customer_key, customers), *map(contacts.shared_key, stale)]
-    found = await store.ask([("HGETALL", key) for key in keys], seconds)
-    own, counted = found[: len(customers)], found[len(customers) :]
-    shared.keep(dict(zip(stale, map(ledger.counts, counted), strict=True)))
-    first, *others = [ledger.read(fields, shared.of(scopes)) for fields in own]
+    keys = [*map(contacts.customer_key, ids), *map(contacts.shared_key, stale)]
+    return Inquiry(scopes, ids, stale, [("HGETALL", key) for key in keys])
+
+
+async def attend(store: DecisionStore, inquiry: Inquiry, found: Found, seconds: float) -> Attention:
+    """What the ledger says of a customer, all ids together.
+
+    A second round trip where the ids belong to another one than any of them. Raises UnreachableError.
+    """
+    if inquiry.scopes is None:
+        return Attention()
+    counted = found.beside[len(inquiry.ids) :]
+    store.shared.keep(dict(zip(inquiry.stale, map(ledger.counts, counted), strict=True)))
+    of = dict(zip(inquiry.ids, found.beside, strict=False))
+    if found.customer not in of:
+        [of[found.customer]] = await store.ask([("HGETALL", contacts.customer_key(found.customer))], seconds)
+    customers = [found.customer, *(one for one in inquiry.ids if one not in found.chain)]
+    first, *others = [ledger.read(of[one], store.shared.of(inquiry.scopes)) for one in customers]
     for other in others:  # of an id that nobody has joined yet
         earliest = {key: min(at, first.first.get(key, at)) for key, at in other.first.items()}
         first = msgspec.structs.replace(
@@ -66,18 +91,25 @@ async def read_attention(
     return first
 
 
+Reserve = Callable[["Question", "Chosen", "list[str]", "list[str]", float], Awaitable[Sequence[Any]]]
+"""Asks the ledger: (question, chosen, keys and arguments of RESERVE, seconds). Raises UnreachableError."""
+
+
 async def secure(
-    store: DecisionStore, shared: Shared, question: Question, chosen: Chosen, customer: str, due: float
+    reserve: Reserve, shared: Shared, question: Question, chosen: Chosen, customer: str, due: float, spare: str
 ) -> tuple[Question, Chosen]:
-    """The question and what is chosen once its claims are granted; `due` by time.perf_counter()."""
+    """The question and what is chosen once its claims are granted; `due` by time.perf_counter().
+
+    `spare` is the decision's id if nobody knows whether the ledger was reached: the decision may stand in the log.
+    """
     compiled = question.frame.compiled
     try:
         for _ in range(ATTEMPTS):
             claims, attention = chosen.claims, question.attention
             if not claims:
                 return question, chosen
-            asked = ledger.ask(compiled, customer, question.decision_id, claims, attention, question.now)
-            answer = await store.run(contacts.RESERVE, *asked, due - time.perf_counter())
+            keys, arguments = ledger.ask(compiled, customer, question.decision_id, claims, attention, question.now)
+            answer = await reserve(question, chosen, keys, arguments, due - time.perf_counter())
             fresh = ledger.answered(attention, claims, answer)
             if fresh is None:
                 metrics.CLAIMS.labels("granted").inc(len(claims))
@@ -93,5 +125,6 @@ async def secure(
     except UnreachableError:
         metrics.CLAIMS.labels("unreachable").inc()
         last = msgspec.structs.replace(question.attention, is_known=False)
+        question = msgspec.structs.replace(question, decision_id=spare)
     question = msgspec.structs.replace(question, attention=last)
     return question, choose(question)

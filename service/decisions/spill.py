@@ -10,10 +10,13 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
+
+from features import stream
 from service import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -95,3 +98,27 @@ def _lock(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+class _Spilled(msgspec.Struct, frozen=True, rename="camel"):
+    """What must be known of a spilled event to append it."""
+
+    type: str
+    message_id: str
+    customer: str
+
+
+def sort(lines: Iterable[bytes], partitions: int) -> dict[int, list[stream.Message]]:
+    """By partition, what is to be appended of lines that were spilled."""
+    sorted_: dict[int, list[stream.Message]] = {}
+    for line in lines:
+        try:
+            spilled = msgspec.json.decode(line, type=_Spilled)
+        except msgspec.MsgspecError as error:  # the last line of a process that was killed while writing it
+            log.warning("a spilled decision cannot be read: %s", error)
+            continue
+        place = stream.partition_of(spilled.customer, partitions)
+        changed = "" if spilled.type == "decision" else spilled.customer
+        message = stream.Message(spilled.message_id, line.rstrip(b"\n"), changed)
+        sorted_.setdefault(place, []).append(message)
+    return sorted_

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features.aggregates.columns import close
+from features.aggregates.columns import close, slot_of
+from features.aggregates.rows import LAYOUTS
 from models.matrix import moment, zone_of
+from service.decisions.expressions import TRAITS, given
+from service.decisions.scoring import open_customer
+from service.experiments.allocation.epochs import NEW
 from service.experiments.assignment import Units, assign, concerning
 from service.experiments.subjects import Subject
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from features.aggregates.columns import Columns
+    from features.store import Packed
     from service.decisions.question import Question
     from service.decisions.scoring import Customer
 
@@ -27,6 +32,11 @@ class Variants(msgspec.Struct, frozen=True):
     variants: dict[str, str]
     unassigned: bool = False
     """Experiments that concern the page could not be told, as the customer could not be read."""
+    chances: dict[str, float] = {}
+    """Experiment -> the probability with which its variant was given, where weights move."""
+
+
+FIRST_SEEN = slot_of(LAYOUTS["customer"], "customer__any__first_seen")
 
 
 def assign_variants(question: Question, customer: Customer | None) -> Variants:
@@ -35,16 +45,23 @@ def assign_variants(question: Question, customer: Customer | None) -> Variants:
     forced = question.flags
     if not (table.entries or table.held):
         return Variants(dict(forced))
-    concerns = concerning([asked.id for asked in question.placements])
+    concerns = concerning([asked.id for asked in question.placements], question.sent)
     if question.bot or not question.is_readable:
         missed = any(entry.id not in forced and concerns(entry) for entry in table.entries) or table.held > 0
         return Variants(dict(forced), missed and not question.bot)
     zone = question.frame.compiled.zone
-    features = remember(lambda: None if customer is None else customer.columns, question.now, question.context, zone)
-    subject = Subject(question.now, question.context, features)
-    units = Units(question.unit, question.anonymous)
+    features = remember(lambda: (customer or open_customer(question)).columns, question.now, question.context, zone)
+    context = question.context | {TRAITS: given(question, TRAITS)} if question.traits else question.context
+    subject = Subject(question.now, context, features)
+    units = Units(question.unit, question.anonymous, seen_of(question.state) if question.personalised else 0)
     assigned = assign(table, units, question.now, concerns, forced, subject.holds)
-    return Variants(assigned.variants)
+    return Variants(assigned.variants, chances=assigned.chances)
+
+
+def seen_of(row: Packed | None) -> int:
+    """When a customer was seen first, in microseconds: NEW for one without events."""
+    first = 0.0 if row is None else float(row.numbers[FIRST_SEEN])
+    return int(first * 1e6) if first else NEW
 
 
 def remember(

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from litestar.datastructures import State
+    from redis import Redis
 
     from service.decisions.store import DecisionStore
 
+PREFIX = "kairos:{dialects}:"
+SCANNED = 1000
 KEPT_SECONDS = 86_400
 SECONDS = 2.0
 ATTRIBUTES = ("category", "price")
@@ -69,6 +72,30 @@ async def take(state: State, messages: Sequence[dict[str, Any]], received: int) 
         metrics.EVENTS.labels("duplicate").inc(sum(not arrival for arrival in arrivals))
 
 
+def forget(redis: Redis, customers: Iterable[str]) -> int:
+    """Delete what is remembered of customers -> of how many decisions. Raises redis.RedisError."""
+    gone = set(customers)
+    found: list[Any] = []
+    keys: list[bytes] = []
+
+    def look() -> None:
+        bodies: Any = redis.mget(keys) if keys else []
+        for key, body in zip(keys, bodies, strict=True):
+            one = None if body is None else msgspec.json.decode(body, type=Remembered)
+            if one is not None and not gone.isdisjoint((one.customer_id, one.anonymous_id)):
+                found.append(key)
+        keys.clear()
+
+    for key in redis.scan_iter(match=f"{PREFIX}*", count=SCANNED):
+        keys.append(key)
+        if len(keys) >= SCANNED:
+            look()
+    look()
+    if found:
+        redis.unlink(*found)
+    return len(found)
+
+
 def message_id(dialect: str, decision_id: str, *parts: str) -> str:
     """The same for the same call, so that a repeated one counts once."""
     what = "\x1f".join((decision_id, *parts))
@@ -76,4 +103,4 @@ def message_id(dialect: str, decision_id: str, *parts: str) -> str:
 
 
 def _key(decision_id: str) -> str:
-    return f"kairos:{{dialects}}:{fingerprint(decision_id) % 2**64:x}:{len(decision_id)}"
+    return f"{PREFIX}{fingerprint(decision_id) % 2**64:x}:{len(decision_id)}"

@@ -62,7 +62,10 @@ def translate(data: RankRequest, placement: str, customer: str | None, event_id:
 
 
 def supply(data: RankRequest) -> list[Supplied]:
-    return [Supplied(action.id, flatten(action.features)) for action in data.actions]
+    """Those that compete come first."""
+    excluded = frozenset(data.excluded_actions or ())
+    ordered = sorted(data.actions, key=lambda action: action.id in excluded)
+    return [Supplied(action.id, flatten(action.features)) for action in ordered]
 
 
 def word(data: RankRequest, slate: Slate, ids: Sequence[str], reply: DecisionAnswer) -> RankAnswer:

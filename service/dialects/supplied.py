@@ -102,9 +102,12 @@ def lay_over(
     rows: Mapping[str, StoredRow | None],
     told: Sequence[dict[str, Any]] = (),
 ) -> Frame:
-    """A frame with candidates that its catalog does not have, and the snapshot's rows of them."""
+    """A frame with candidates that its catalog does not have, and the snapshot's rows of them.
+
+    The first of those told is the page's own choice, which a placement with an apprentice serves.
+    """
     if not unknown:
-        return msgspec.structs.replace(frame, supplied=tuple(told))
+        return msgspec.structs.replace(frame, compiled=_default_to(frame.compiled, told), supplied=tuple(told))
     empty = pack(blank(LAYOUTS["candidate"], ""))
     states: list[tuple[Sequence[float], Sequence[int]]] = []
     for candidate in unknown:
@@ -114,7 +117,7 @@ def lay_over(
         )
         states.append((row.numbers, row.ids) if row is not None and current else empty)
     return Extended(
-        compiled=_extend(frame.compiled, unknown),
+        compiled=_default_to(_extend(frame.compiled, unknown), told),
         head=frame.head,
         candidates=frame.candidates,
         totals=frame.totals,
@@ -126,6 +129,15 @@ def lay_over(
         beneath=frame,
         fresh=decode_rows(LAYOUTS["candidate"], states),
     )
+
+
+def _default_to(compiled: Compiled, told: Sequence[dict[str, Any]]) -> Compiled:
+    """The catalog with the first of those told as the default where an apprentice learns."""
+    learning = [one for one in compiled.placements.values() if one.apprentice]
+    if not (learning and told):
+        return compiled
+    own = {one.id: one.model_copy(update={"default": told[0]["id"]}) for one in learning}
+    return msgspec.structs.replace(compiled, placements=compiled.placements | own, varied={})
 
 
 def _extend(compiled: Compiled, unknown: Sequence[Candidate]) -> Compiled:

@@ -14,10 +14,11 @@ from litestar.params import JSONBody
 from features import stream
 from service import metrics
 from service.decisions.store import UnreachableError
+from service.direct import Short, Way
 from service.events import keys, letters, origins
 from service.events.normalise import RejectedError, admit
 from service.events.schema import BatchRequest, EventRequest, EventResult, EventsAnswer
-from service.problems import PROBLEMS, respond
+from service.problems import MEDIA_TYPE, PROBLEMS, respond
 
 APPEND_SECONDS = 2.0
 MOST_SHARED = 10_000_000
@@ -105,7 +106,6 @@ def _take(messages: Sequence[Any], state: State) -> Taken:
             event, payload = admit(message, taken.received, f"{request_id}-{at}", state.live.frame.compiled)
         except RejectedError as error:
             taken.rejected[at] = error
-            metrics.EVENTS.labels("rejected").inc()
         else:
             partition = stream.partition_of(event.customer, state.settings.partitions)
             message = stream.Message(event.message_id, payload, event.customer)
@@ -116,11 +116,27 @@ def _take(messages: Sequence[Any], state: State) -> Taken:
 async def _keep_rejected(taken: Taken, state: State) -> None:
     written = [letters.write(taken.messages[at], taken.received, error) for at, error in taken.rejected.items()]
     if written:
+        metrics.EVENTS.labels("rejected").inc(len(written))
         await state.letters.keep(written)
 
 
 async def _answer(taken: Taken, state: State) -> Response[Any]:
-    """Append what is taken, and tell what became of each event, in the order they came."""
+    """Append what is taken, and tell what became of each event."""
+    answer = await _append(taken, state)
+    return _away() if answer is None else Response(answer)
+
+
+def _away() -> Response[Any]:
+    return respond(
+        "Events cannot be kept now",
+        503,
+        "Redis does not answer. Send the same events again: what has a messageId is never counted twice.",
+        **{"Retry-After": "1"},
+    )
+
+
+async def _append(taken: Taken, state: State) -> EventsAnswer | None:
+    """What became of each event, in the order they came; None if Redis does not answer."""
     results = {at: EventResult(status="rejected", reason=str(error)) for at, error in taken.rejected.items()}
     tokens = []
     try:
@@ -133,16 +149,36 @@ async def _answer(taken: Taken, state: State) -> Response[Any]:
                 tokens.append(stream.token(partition, last))
     except UnreachableError:
         metrics.EVENTS.labels("unavailable").inc(len(taken.messages) - len(results))
-        return respond(
-            "Events cannot be kept now",
-            503,
-            "Redis does not answer. Send the same events again: what has a messageId is never counted twice.",
-            **{"Retry-After": "1"},
-        )
+        return None
     await _keep_rejected(taken, state)  # only now: after a 503 the sender sends these again too
-    return Response(
-        EventsAnswer(success=True, results=[results[at] for at in sorted(results)], token=",".join(tokens) or None)
-    )
+    return EventsAnswer(success=True, results=[results[at] for at in sorted(results)], token=",".join(tokens) or None)
+
+
+def _direct(kind: str) -> Way:
+    async def take(state: State, headers: dict[bytes, bytes], body: bytes) -> Short | None:
+        try:
+            message = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        if not isinstance(message, dict) or not keys.is_known(
+            state.settings.write_keys, authorization, message.get("writeKey")
+        ):
+            return None
+        taken = _take([message | {"type": kind}], state)
+        if taken.rejected:
+            return None
+        answer = await _append(taken, state)
+        if answer is not None:
+            return Short(msgspec.json.encode(answer), headers=(origins.ANY,))
+        away = _away()  # sent from here: the usual way would try once more, under another id
+        told = tuple((name.lower().encode(), value.encode()) for name, value in away.headers.items())
+        return Short(away.content, away.status_code or 503, MEDIA_TYPE, (*told, origins.ANY))
+
+    return take
+
+
+ways: dict[str, Way] = {f"/v1/{name}": _direct(kind) for short, kind in KINDS.items() for name in (short, kind)}
 
 
 # The preflight first: without one, a path gets an answer to OPTIONS that knows nothing of origins.

@@ -69,6 +69,10 @@ class Stream:
             if 200 <= status < 300:
                 self.sample.latencies.append((time.perf_counter() - connection.intended) * 1000)
             judge(self.sample, self.flow.target, status, body)
+        if self.flow.noted:
+            taken = (time.perf_counter() - connection.intended) * 1000
+            expected = status == 200 and self.flow.target.expected.encode() in body
+            self.sample.noted.append((connection.intended, taken, expected))
         if status == 0:
             task = asyncio.ensure_future(self.reopen(connection))
             self.reopening.add(task)

@@ -57,6 +57,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     per_second: Annotated[float, msgspec.Meta(gt=0, le=20_000)]
     connections: Connections = 64
+    noted: bool = False
+    """Every request is noted by itself."""
 
 
 class OpenLoop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -96,6 +98,8 @@ class Sample(msgspec.Struct, kw_only=True):
     """Time in which these answers came; for rates."""
     answered: int = 0
     """All answers, those of the warm-up too; saturating only."""
+    noted: list[tuple[float, float, bool]] = []
+    """Of each request its intended start (time.perf_counter()), milliseconds, and whether the answer was a good one."""
     failures: dict[str, int] = {}
     """Status, or what else went wrong -> count."""
     first_failure: str = ""

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import events, machine, report, sections, soak
+from tests.benchmarks import events, flags, machine, outage, report, sections, soak
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.stage import Stage, set_up
 
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from tests.benchmarks.figures import Section
 
 Subject = Literal["kairos", "floor", "rival"]
-Name = Literal["floor", "one-client", "throughput", "freshness", "load", "servers", "events", "soak"]
+Name = Literal[
+    "floor", "one-client", "throughput", "wide", "flags", "freshness", "load", "servers", "events", "outage", "soak"
+]
 
 MEASUREMENTS = {
     "floor": (sections.floor_parts, {"floor"}),
     "one-client": (sections.one_client, set()),
     "throughput": (sections.throughput, set()),
+    "wide": (sections.wide, {"kairos"}),
+    "flags": (flags.flags, {"kairos"}),
     "freshness": (sections.freshness, {"kairos"}),
     "load": (sections.mixed, set()),
     "servers": (sections.servers, set()),
     "events": (events.events, {"kairos"}),
+    "outage": (outage.outage, {"kairos"}),
     "soak": (soak.soak, {"kairos"}),
 }
 """Each with the subjects without which it has nothing to say."""
 LONG = {"soak"}
-"""Only when asked for."""
+ASKED_FOR = LONG | {"outage"}
+"""Only then."""
 
 app = App(name="bench", help=__doc__, version_flags=[])
 
@@ -55,7 +61,8 @@ def bench(
     Parameters
     ----------
     seconds
-        Length of each measurement; the one-client one takes three times as long.
+        Length of each measurement; the one-client one takes three times as long. Of the outage, how long Redis is
+        stopped: 30 is the promise.
     only
         These measurements and no others.
     subjects
@@ -68,7 +75,7 @@ def bench(
         Folder of bench.json and bench.png.
     """
     console = Console(width=max(Console().width, report.WIDTH))
-    wanted = [name for name in MEASUREMENTS if (name not in LONG if not only else name in only)]
+    wanted = [name for name in MEASUREMENTS if (name not in ASKED_FOR if not only else name in only)]
     wanted = [name for name in wanted if MEASUREMENTS[name][1] <= set(subjects)]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, refresh_per_second=1, transient=True) as progress:

@@ -35,18 +35,18 @@ RULES = [
 ]
 
 
-def catalog() -> dict[str, Any]:
-    """One placement with all candidates, and one with as many that are governed."""
+def catalog(candidates: int = workload.CANDIDATES) -> dict[str, Any]:
+    """One placement with that many candidates, and one with as many that are governed."""
     draw = random.Random(workload.SEED)
-    free = [candidate(workload.candidate(number), number, draw) for number in range(workload.CANDIDATES)]
-    bound = [candidate(workload.governed(number), number, draw) for number in range(workload.CANDIDATES)]
+    free = [candidate(workload.candidate(number), number, draw) for number in range(candidates)]
+    bound = [candidate(workload.governed(number), number, draw) for number in range(candidates)]
     for number, one in enumerate(bound):
         one["placements"] = [workload.GOVERNED]
         if number:  # the first is the placement's default
             one |= {"rule": RULES[number % len(RULES)], "not_if_bought_within": "30d"}
     for one in free:
         one["placements"] = [workload.PLACEMENT]
-    shared = {"limit": workload.LIMIT, "exploration": 0.05}
+    shared = {"limit": workload.LIMIT, "exploration": 0.05, "shortlist": candidates}
     scope = {"placements": [workload.GOVERNED]}
     return {
         "currency": "EUR",
@@ -130,7 +130,7 @@ def signature() -> Signature:
     return Signature(tuple(Feature(name, kind, known_as) for name, kind, known_as in kinds))
 
 
-def publish(home: Home) -> None:
+def publish(home: Home, document: dict[str, Any]) -> None:
     """The catalog, and a model of the promised size as champion."""
     wanted = signature()
     draw = np.random.default_rng(workload.SEED)
@@ -144,7 +144,7 @@ def publish(home: Home) -> None:
         calibration=Calibration(raw=(-10.0, 10.0), probability=(0.0, 1.0)),
     )
     home.root.mkdir(parents=True)
-    home.catalog.write_text(json.dumps(catalog()))  # JSON is YAML
+    home.catalog.write_text(json.dumps(document))  # JSON is YAML
     save(home.bundles / DEFAULT_NAME / "1", description, workload.grow(wanted.names, features, wanted.categorical))
     write_alias(home.bundles, DEFAULT_NAME, CHAMPION, "1")
 
@@ -173,10 +173,12 @@ def fill(url: str) -> None:
 
 
 @contextlib.contextmanager
-def open_shop(folder: Path, workers: int, say: Callable[[str], None]) -> Iterator[tuple[Address, str]]:
-    """`kairos up` on a new home; gives the API's address and Redis' URL."""
+def open_shop(
+    folder: Path, workers: int, say: Callable[[str], None], document: dict[str, Any] | None = None
+) -> Iterator[tuple[Address, str]]:
+    """`kairos up` on a new home, with `catalog()` or another document; gives the API's address and Redis' URL."""
     home = Home(folder / "home")
-    publish(home)
+    publish(home, document or catalog())
     command = [sys.executable, "-m", "kairos", "up", "--home", str(home.root), "--port", "0", "--workers", str(workers)]
 
     def ready() -> bool:

@@ -100,5 +100,6 @@ def test_requests_of_the_documentation_fit_their_schemas(description: dict[str, 
         wanted = {"$ref": f"#/components/schemas/{schema}", "components": description["components"]}
         jsonschema.Draft202012Validator(wanted).validate(body)
     wrong = {"$ref": "#/components/schemas/DecisionRequest", "components": description["components"]}
-    for bad in ({}, decision | {"placements": []}, decision | {"deadline_ms": 0}, decision | {"context": []}):
+    wrongly: list[dict[str, Any]] = [{"placements": []}, {"deadline_ms": 0}, {"context": []}, {"colour": 1}]
+    for bad in ({}, *(decision | one for one in wrongly)):
         assert not jsonschema.Draft202012Validator(wrong).is_valid(bad)

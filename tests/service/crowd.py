@@ -19,6 +19,8 @@ from features.events.schema import Decision, decode
 from features.ids import digest
 from features.store import OnlineStore
 from service.audiences import running
+from service.decisions.warming import warm_up
+from service.live import Live
 from tests.service import shop
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def filler(settings: Settings, redis_url: str) -> Any:
         store = OnlineStore(settings.home, redis_url)
         store.follow()
         store.write("customer", rows)
-        store.write_identities([row for row in rows if row.owner or row.consent])
+        store.write_identities([row for row in rows if row.owner or row.consent or row.assignment or row.traits])
         asyncio.run(store.close())
         with redis.Redis.from_url(redis_url) as client:
             client.set(snapshots.HEAD, msgspec.msgpack.encode(snapshots.Head(1, NOW)))
@@ -68,9 +70,22 @@ def filler(settings: Settings, redis_url: str) -> Any:
 
 def make(settings: Settings, path: Path, where: str | None = None, at: str | None = None, **asked: Any) -> Audience:
     placement, now = asked.get("placement", "newsletter"), time.time_ns() // 1000
-    begun = running.begin(placement, where, at, asked.get("rehearse", False), path.suffix[1:], now)
+    rehearse, explain = asked.get("rehearse", False), asked.get("explain", False)
+    begun = running.begin(placement, where, at, rehearse, path.suffix[1:], now, explain)
     url = settings.redis_url or ""
     return asyncio.run(running.run(settings, url, begun, path, lambda _: None))
+
+
+def frame(settings: Settings, redis_url: str) -> Any:
+    """What decisions of now are made over."""
+
+    async def look() -> Any:
+        live = Live(settings, redis_url, warm_up)
+        await live.refresh()
+        await live.close()
+        return live.frame
+
+    return asyncio.run(look())
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +11,10 @@ from models.bundle import load
 from service.audiences import files
 from service.audiences.selecting import NO_CONSENT
 from service.decisions.choose import choose
+from service.decisions.explain import explain_items
 from service.decisions.replaying import ask_again, record_again
 from tests.service import shop
-from tests.service.crowd import NOW, VIEWS, customer, decisions, filler, make, rows
+from tests.service.crowd import NOW, VIEWS, customer, decisions, filler, frame, make, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def test_everybody_gets_what_the_same_choice_gives_them_alone(
     assert len({row["candidate"] for row in found}) > 1
     logged = {decision.customer: decision for decision in decisions(redis_url)}
     assert len(logged) == 620
-    live = _frame(settings, redis_url)
+    live = frame(settings, redis_url)
     bundle = load(settings.home.bundles / "offers" / "1")
     for row in found[::7]:
         decision = logged[row["customer"]]
@@ -53,19 +53,6 @@ def test_everybody_gets_what_the_same_choice_gives_them_alone(
         assert live.compiled.candidates[int(again.pool.places[picked.at])].id == row["candidate"]
         assert float(again.propensity[picked.at]) == row["propensity"]
         assert float(again.priority[picked.at]) == row["priority"] == decision.placements[0].items[0].priority
-
-
-def _frame(settings: Settings, redis_url: str) -> Any:
-    from service.decisions.warming import warm_up
-    from service.live import Live
-
-    async def look() -> Any:
-        live = Live(settings, redis_url, warm_up)
-        await live.refresh()
-        await live.close()
-        return live.frame
-
-    return asyncio.run(look())
 
 
 def test_a_rule_says_whom_it_is_about(settings: Settings, fill: Any, tmp_path: Path) -> None:
@@ -125,3 +112,18 @@ def test_a_store_without_customers_gives_a_file_without_rows(settings: Settings,
     fill()
     assert make(settings, tmp_path / "empty.parquet").customers == 0
     assert rows(tmp_path / "empty.parquet") == []
+
+
+def test_the_file_says_why_if_asked(settings: Settings, redis_url: str, fill: Any, tmp_path: Path) -> None:
+    fill(customer("ada", 1, 2, 3), customer("bob", 4))
+    make(settings, tmp_path / "plain.parquet", rehearse=True)
+    assert {row["why"] for row in rows(tmp_path / "plain.parquet")} == {None}
+    make(settings, tmp_path / "told.parquet", explain=True)
+    live, bundle = frame(settings, redis_url), load(settings.home.bundles / "offers" / "1")
+    logged = {decision.customer: decision for decision in decisions(redis_url)}
+    for row in rows(tmp_path / "told.parquet"):
+        decision = logged[row["customer"]]
+        [slate] = choose(ask_again(decision, live, {"champion": bundle})).slates
+        [item] = explain_items(slate, [slate.picks[0].at], [row["candidate"]])
+        assert row["why"] == "; ".join(one.words for one in item.contributions[:3])
+        assert "the score" in row["why"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from features import archive, dead_letters, stream
 from features.events.schema import decode
 from features.home import Home
 from tests.service import running, shop
 from tests.service.running import wait_until
+from tests.service.test_audiences_served import agree, made
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,8 +149,8 @@ def test_a_customer_is_forgotten_everywhere_and_stays_so_after_a_replay(service:
     report = service.http.delete("/v1/customers/gone-phone").json()
     assert not units.exists()  # the next report of an experiment reads the archive again
     assert sorted(report["ids"]) == ["gone-ada", "gone-phone"]
-    # Two views, who it is, what that handed over, a view handed on, and a decision.
-    assert (report["archived_events"], report["dead_letters"], report["stored_answers"]) == (6, 1, 1)
+    # Two views, who it is, what that handed over, the traits it told, a view handed on, and a decision.
+    assert (report["archived_events"], report["dead_letters"], report["stored_answers"]) == (7, 1, 1)
     assert what_is_left(service, "gone-") == ([], [], [], [])
     for name in ("gone-ada", "gone-phone"):
         assert service.get(f"/v1/customers/{name}").status_code == 404
@@ -156,6 +160,31 @@ def test_a_customer_is_forgotten_everywhere_and_stays_so_after_a_replay(service:
     subprocess.run([sys.executable, "-m", "kairos", "replay", "--home", str(service.home.root)], check=True)
     assert service.features("gone-ada") == service.features("gone-phone") == {}
     assert service.features("stays")[VIEWS] == 1.0
+
+
+def test_files_of_audiences_and_what_dialects_remember_are_cleaned(service: Service) -> None:
+    for name in ("left-ada", "left-bert"):
+        agree(service, name)
+        ranked = service.post(f"/personalizer/v1.0/rank?customer={name}", {"actions": [{"id": "a"}], "eventId": name})
+        assert ranked.status_code == 201
+    audiences = [made(service, format=form, rehearse=True) for form in ("csv", "parquet")]
+    before = [rows_of(service, one) for one in audiences]
+    report = service.http.delete("/v1/customers/left-ada").json()
+    assert report["dialect_ranks"] == 1
+    lost = [[row for row in rows if row["customer"] == "left-ada"] for rows in before]
+    assert report["audience_rows"] == sum(map(len, lost)) > 0
+    for one, rows in zip(audiences, before, strict=True):
+        assert rows_of(service, one) == [row for row in rows if row["customer"] != "left-ada"]
+    reward = "/personalizer/v1.0/events/{}/reward"
+    assert service.post(reward.format("left-ada"), {"value": 1.0}).status_code == 404
+    assert service.post(reward.format("left-bert"), {"value": 1.0}).status_code == 204
+
+
+def rows_of(service: Service, audience: dict[str, Any]) -> list[dict[str, Any]]:
+    content = io.BytesIO(service.get(f"/v1/audiences/{audience['id']}/file").content)
+    table = pq.read_table(content) if audience["format"] == "parquet" else csv.read_csv(content)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def what_is_left(service: Service, mark: str) -> tuple[list[bytes], list[Any], list[Any], list[bytes]]:

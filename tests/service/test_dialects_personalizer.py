@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from features.events.schema import Track, decode
 from features.home import Home
 from tests.service import running, shop
+from tests.service.flagging import put, put_back
 from tests.service.running import wait_until
 
 if TYPE_CHECKING:
@@ -156,3 +160,28 @@ def test_where_write_keys_are_set_the_subscription_key_is_one_of_them(tmp_path: 
         assert own.post("/feedback", [], {"Authorization": "Bearer secret"}).json()["accepted"] == 0
     finally:
         running.stop(own)
+
+
+def test_an_apprentice_serves_the_first_action_and_logs_what_it_would_have_shown(service: Service) -> None:
+    document = copy.deepcopy(shop.CATALOG)
+    document["placements"].append({"id": "learning", "default": "o-0", "apprentice": True, "exploration": 0.0})
+    with put_back(service):
+        put(service, document)
+        ranks = [f"az-learns-{number}" for number in range(2)]
+        for event_id, excluded in zip(ranks, ([], ["news-sport"]), strict=True):
+            reply = service.post(
+                f"{RANK}?placement=learning&customer={event_id}",
+                NEWS | {"eventId": event_id, "excludedActions": excluded},
+            )
+            answer = reply.json()
+            first = next(action["id"] for action in NEWS["actions"] if action["id"] not in excluded)
+            assert (reply.status_code, answer["rewardActionId"]) == (201, first)
+            assert {one["id"]: one["probability"] for one in answer["ranking"]}[first] == 1.0
+            [decision] = service.logged(event_id)
+            [slot] = decision.placements
+            assert [item.id for item in slot.items] == [first]
+            assert slot.would
+            assert [event.properties["promotion_id"] for event in tracked(service, event_id)] == [first]
+            command = [sys.executable, "-m", "kairos", "replay-decision", event_id, "--home", str(service.home.root)]
+            again = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert again.returncode == 0, again.stdout + again.stderr

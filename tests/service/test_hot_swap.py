@@ -8,10 +8,13 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import lightgbm
+import numpy as np
 import pytest
 
-from models.bundle import DEFAULT_NAME, write_alias
+from models.bundle import DEFAULT_NAME, save, write_alias
 from models.signature import Feature, Signature
+from service import live
 from tests.service import shop
 
 if TYPE_CHECKING:
@@ -33,6 +36,12 @@ def refusals(service: Service) -> float:
     return float(found[1]) if found else 0.0
 
 
+def swaps(service: Service) -> float:
+    """How often a version was taken up, as the service measures it."""
+    found = re.search(r"kairos_model_swap_seconds_count (\S+)", service.get("/metrics").text)
+    return float(found[1]) if found else 0.0
+
+
 def serves(version: str, ready: dict[str, Any]) -> bool:
     return bool(ready["models"].get("champion") == f"offers/{version}")
 
@@ -40,6 +49,7 @@ def serves(version: str, ready: dict[str, Any]) -> bool:
 def test_a_new_champion_is_taken_up_without_a_failed_request(swappable: Service) -> None:
     service = swappable
     shop.publish(service.home, "2", alias=None)
+    before = swaps(service)
     versions: Counter[str] = Counter()
     failed: list[Any] = []
     done = threading.Event()
@@ -63,6 +73,7 @@ def test_a_new_champion_is_taken_up_without_a_failed_request(swappable: Service)
         thread.join()
     assert failed == []
     assert set(versions) == {"1", "2"}
+    assert swaps(service) >= before + 3 * len(service.apis)
     assert service.decide("swap-0")["model"]["version"] == "2"
 
 
@@ -92,9 +103,34 @@ def unwritten(service: Service) -> None:
     (service.home.bundles / DEFAULT_NAME / "13").mkdir(exist_ok=True)
 
 
+def breaking(service: Service) -> None:
+    """Loads, and decides for whom nothing is known; for mobile devices its propensity is no number."""
+    rows = np.repeat([[0.0], [1.0]], 200, axis=0)
+    table = lightgbm.Dataset(rows, rows[:, 0], feature_name=["context__device"], categorical_feature=[0])
+    parameters = {"objective": "regression", "verbosity": -1, "num_threads": 1, "boost_from_average": False}
+    booster = lightgbm.train(parameters, table, 1)
+    mobile = float(np.asarray(booster.predict([[0.0]], raw_score=True))[0])
+    text = re.sub(
+        r"leaf_value=(\S+) (\S+)",
+        lambda found: "leaf_value=" + " ".join("nan" if float(it) == mobile else it for it in found.groups()),
+        booster.model_to_string(),
+    )
+    signature = Signature((Feature("context__device", "category", ("mobile", "desktop")),))
+    save(service.home.bundles / DEFAULT_NAME / "14", shop.describe("14", signature), text)
+    for part in service.apis:
+        with service.at(part) as there:
+            for number in range(live.RECORD_EVERY):
+                there.decide(f"mobile-{number}", context={"device": "mobile"})
+
+
 @pytest.mark.parametrize(
     ("version", "make", "reason"),
-    [("11", unfillable, shop.REFUSED), ("12", cut_off, "not the file"), ("13", unwritten, "No such file")],
+    [
+        ("11", unfillable, shop.REFUSED),
+        ("12", cut_off, "not the file"),
+        ("13", unwritten, "No such file"),
+        ("14", breaking, "no numbers"),
+    ],
 )
 def test_a_model_that_cannot_serve_is_refused_told_and_counted_while_the_old_one_serves(
     swappable: Service, version: str, make: Any, reason: str

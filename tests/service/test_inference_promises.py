@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from service.experiments.inference import interleaving, weighting
-from tests.benchmarks import experiments as simulations
+from tests.benchmarks import bandits, comparisons, rankings
 
 if TYPE_CHECKING:
-    from tests.benchmarks.experiments import Promise
+    from tests.benchmarks.promises import Promise
 
 
 def assert_kept(promises: list[Promise]) -> None:
@@ -19,31 +19,36 @@ def assert_kept(promises: list[Promise]) -> None:
 
 
 def test_equal_arms_are_told_apart_as_often_as_said_once_or_looking_100_times() -> None:
-    assert_kept(simulations.same_arms(3000, 20_000))
+    assert_kept(comparisons.same_arms(3000, 20_000))
 
 
 def test_the_same_holds_of_skewed_amounts_under_a_covariate() -> None:
-    assert_kept(simulations.same_amounts(1200))
+    assert_kept(comparisons.same_amounts(1200))
 
 
 def test_a_covariate_narrows_intervals_as_theory_says() -> None:
-    assert_kept([simulations.covariate(300)])
+    assert_kept([comparisons.covariate(300)])
 
 
 def test_a_split_of_51_to_49_is_found_and_an_even_one_hardly_ever_suspected() -> None:
-    assert_kept(simulations.uneven(2000))
+    assert_kept(comparisons.uneven(2000))
 
 
 def test_planned_experiments_have_the_power_that_was_promised() -> None:
-    assert_kept(simulations.planned(800))
+    assert_kept(comparisons.planned(800))
 
 
 def test_a_bandits_arms_are_told_without_bias_by_weighting() -> None:
-    assert_kept(simulations.moving(250))
+    assert_kept(bandits.moving(150))
+    assert_kept(bandits.still(100))
 
 
 def test_interleaving_finds_the_better_ranker_with_a_tenth_of_the_views() -> None:
-    assert_kept(simulations.interleaved(60))
+    assert_kept(rankings.interleaved(60))
+
+
+def test_rankers_that_are_clicked_alike_are_told_apart_as_seldom_as_said() -> None:
+    assert_kept(rankings.even_rankers(120))
 
 
 def test_a_chance_that_is_none_is_refused() -> None:

@@ -138,6 +138,29 @@ def test_beacons_are_taken_whatever_type_they_say_they_are(service: Service, kin
     assert len(stored(service, f"beacon-{kind}")) == 1
 
 
+def test_an_event_is_answered_alike_however_its_body_comes(service: Service) -> None:
+    def body(number: int) -> bytes:
+        return msgspec.json.encode({"userId": "ways", "event": "Searched", "messageId": f"ways-{number}"})
+
+    plain = {"Content-Type": "application/json"}
+    ways: list[tuple[Any, dict[str, str]]] = [
+        (body(0), plain),
+        (body(1), {"Content-Type": "application/json; charset=utf-8"}),
+        (body(2), {"Content-Type": "text/plain"}),
+        (iter([body(3)[:9], body(3)[9:]]), plain),
+        (gzip.compress(body(4)), plain | {"Content-Encoding": "gzip"}),
+        (body(5).replace(b"{", b'{"context":{"load":NaN},', 1), plain),
+    ]
+    told = []
+    for content, headers in ways:
+        reply = service.http.post("/v1/track", content=content, headers=headers | {"Origin": "https://shop.example"})
+        assert reply.status_code == 200, reply.text
+        told.append(({name: reply.headers[name] for name in reply.headers if name != "content-length"}, reply.json()))
+    assert told[0][0] == {"content-type": "application/json", "access-control-allow-origin": "*"}
+    assert all(headers == told[0][0] and answer["results"] == told[0][1]["results"] for headers, answer in told)
+    assert [event.message_id for event in stored(service, "ways")] == [f"ways-{number}" for number in range(6)]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity"])
 def test_bodies_may_be_gzipped(service: Service, encoding: str) -> None:
     event = {"type": "track", "event": "Searched", "userId": f"zip-{encoding}", "properties": {"text": "ü" * 10_000}}

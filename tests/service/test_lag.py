@@ -45,7 +45,7 @@ def test_lag_is_what_a_busy_loop_is_late_by() -> None:
 def test_what_has_waited_too_long_is_answered_from_a_lower_rung_and_logged(tmp_path: Path) -> None:
     settings = load({}, Home(tmp_path / "home").root)
     frame = framed(compiled(), 4, 4, 7)
-    live: Any = SimpleNamespace(frame=frame, models={})
+    live: Any = SimpleNamespace(frame=frame, models={}, observe=lambda *_: None)
     asked = msgspec.convert({"customer_id": "c", "placements": [{"id": "calm"}], "deadline_ms": 1000}, DecisionRequest)
 
     async def run(url: str) -> list[Any]:

@@ -134,15 +134,47 @@ def test_what_is_seen_counts_and_what_is_not_is_given_again(shop_service: Servic
 
 def test_stock_that_nobody_saw_comes_back(shop_service: Service) -> None:
     with shop_service.connect() as redis:
-        for name, _ in redis.zscan_iter(ledger.PENDING):
-            redis.zadd(ledger.PENDING, {name: 1})  # their time is over
-
-        wait_until(lambda: not redis.zcard(ledger.PENDING))
+        let_lapse(shop_service)
         wait_until(lambda: items(shop_service.decide("late", "stall")) == ["o-8"])
         counted = [
             int(value) for key in redis.scan_iter(ledger.shared_key("stock") + "*") for value in redis.hvals(key)
         ]
         assert all(0 <= value <= 7 for value in counted)
+
+
+def test_what_is_seen_late_counts_once_for_everybody(shop_service: Service) -> None:
+    answer = shop_service.decide("tardy", "shelf")
+    shown = [text for text in items(answer) if text in BOUNDED]
+
+    def spent() -> int:
+        with shop_service.connect() as redis:
+            keys = redis.scan_iter(ledger.shared_key("shelf") + "*")
+            return sum(int(value) for key in keys for value in redis.hvals(key))
+
+    assert shown
+    let_lapse(shop_service)
+    before = spent()
+    for _ in range(2):
+        see(shop_service, "tardy", answer, "shelf", shown[0])
+    assert spent() == before + 1
+
+
+def let_lapse(service: Service) -> None:
+    """As if the time to look at anything that was answered were over."""
+    with service.connect() as redis:
+        for name, _ in redis.zscan_iter(ledger.PENDING):
+            redis.zadd(ledger.PENDING, {name: 1})
+        wait_until(lambda: not redis.zcard(ledger.PENDING))
+
+
+def test_what_lapsed_long_ago_is_forgotten(shop_service: Service) -> None:
+    shop_service.decide("tardy", "shelf")
+    let_lapse(shop_service)
+    with shop_service.connect() as redis:
+        assert redis.zcard(ledger.LAPSING) == redis.hlen(ledger.LAPSED) > 0
+        for name, _ in redis.zscan_iter(ledger.LAPSING):
+            redis.zadd(ledger.LAPSING, {name: 1})
+        wait_until(lambda: not redis.exists(ledger.LAPSING, ledger.LAPSED))
 
 
 def test_contacts_go_with_the_customer_who_signs_in(shop_service: Service) -> None:

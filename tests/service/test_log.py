@@ -74,7 +74,8 @@ def replay(service: Service, logged: Decision, head: snapshots.Head, rows: dict[
         placements=placements, customer_id=logged.user_id, anonymous_id=logged.anonymous_id, context=logged.context
     )
     chosen = choose(question)
-    return record(question, chosen, answer(question, chosen, 0.0), asked, logged.customer, logged.events)
+    again = record(question, chosen, answer(question, chosen, 0.0), asked, logged.customer, logged.events)
+    return msgspec.structs.replace(again, took=logged.took)  # how long it takes is another matter
 
 
 def behave(service: Service, customer: str, count: int, products: int) -> None:
