@@ -72,6 +72,7 @@ MODEL_SECONDS = Histogram(
     ["model"],
     buckets=LATENCY,
 )
+MODEL_FAILURES = Counter("kairos_model_failures_total", "Decisions made without a model because one failed in scoring.")
 SHADOWED = Counter(
     "kairos_shadow_decisions_total",
     "Placements that a challenger scored beside the champion, by whether both put the same first; dropped, failed.",

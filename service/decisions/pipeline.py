@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from features.consent import PERSONALISATION, allows
 from features.events.occurrences import read
@@ -23,12 +26,15 @@ if TYPE_CHECKING:
 
     from features.settings import Settings
     from models.bundle import Bundle
+    from service.decisions.choose import Chosen
     from service.decisions.committing import Express
     from service.decisions.frame import Frame
     from service.decisions.request import Request
     from service.decisions.schema import DecisionRequest
     from service.decisions.store import DecisionStore
     from service.live import Live
+
+log = logging.getLogger(__name__)
 
 
 async def decide(
@@ -58,8 +64,9 @@ async def decide(
     else:
         gathered = await gather(store, request, scopes, settings.partitions, began, tracked)
     question = _pose(request, gathered, frame, live.models, now, _late(asked, began))
+    question, chosen = _choose(question)
     commit = Commit(store, settings, request, gathered, began, tracked, express)
-    chosen, body = await commit.write(question, choose(question))
+    chosen, body = await commit.write(question, chosen)
     metrics.count_decision(chosen, time.perf_counter() - began)
     live.observe(question, chosen)
     return body
@@ -72,6 +79,19 @@ async def _earlier(store: DecisionStore, request: Request, decision_id: str) -> 
     except UnreachableError:
         return None
     return None if stored is None else same(stored, request)
+
+
+def _choose(question: Question) -> tuple[Question, Chosen]:
+    """What is chosen; without models if one of them fails, which warming up should have told. And of what."""
+    try:
+        return question, choose(question)
+    except Exception:
+        if not question.models:
+            raise
+        log.exception("a model failed: decision %s is made without any", question.decision_id)
+        metrics.MODEL_FAILURES.inc()
+        question = msgspec.structs.replace(question, models={})
+        return question, choose(question)
 
 
 def _late(asked: DecisionRequest, began: float) -> frozenset[str]:

@@ -1,8 +1,9 @@
-"""A process that cannot keep up says so to itself, and answers from a lower rung instead of late."""
+"""A process that cannot keep up, or whose model fails, answers from a lower rung instead of late or not at all."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ from features import embedded
 from features.events.schema import Decision, decode
 from features.home import Home
 from features.settings import load
+from models.bundle import load as load_bundle
+from models.bundle import save
 from service.decisions.lag import PAUSE_SECONDS, Lag
 from service.decisions.pipeline import decide
 from service.decisions.schema import DecisionRequest
 from service.decisions.store import DecisionStore
+from tests.service import shop
 from tests.service.test_choose import compiled, framed
 
 if TYPE_CHECKING:
@@ -66,3 +70,28 @@ def test_what_has_waited_too_long_is_answered_from_a_lower_rung_and_logged(tmp_p
     assert [bool(count) for count in waiting] == [False, True, True, False]
     assert [isinstance(event, Decision) and event.readable for event in logged].count(False) == 1
     assert len(logged) == 3
+
+
+def test_a_model_that_fails_in_scoring_lowers_the_rung_and_fails_no_decision(tmp_path: Path) -> None:
+    settings = load({}, Home(tmp_path / "home").root)
+    save(tmp_path / "bundle", shop.describe("1"), shop.grow(1))
+    good = load_bundle(tmp_path / "bundle")
+    encoder = msgspec.structs.replace(good.encoder, names=("a feature that nobody has",))
+    broken = msgspec.structs.replace(good, encoder=encoder)
+    frame = framed(compiled(), 4, 4, 7)
+    asked = msgspec.convert({"customer_id": "c", "placements": [{"id": "calm"}], "deadline_ms": 1000}, DecisionRequest)
+
+    async def run(url: str) -> list[dict[str, Any]]:
+        store = DecisionStore(settings, url)
+        told = []
+        for bundle in (good, broken):
+            live: Any = SimpleNamespace(frame=frame, models={"champion": bundle}, observe=lambda *_: None)
+            told.append(json.loads(await decide(live, store, settings, asked)))
+        await store.close()
+        return told
+
+    with embedded.reach(settings) as url:
+        first, second = asyncio.run(run(url))
+    assert (first["rung"], second["rung"]) == ("model", "prior")
+    assert second["model"] is None
+    assert second["placements"][0]["items"]
