@@ -13,6 +13,7 @@ import pytest
 
 import kairos
 from features.home import VERSION
+from training.versions.commands import ELSEWHERE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,14 @@ def test_the_line_in_the_list_is_the_first_of_the_verbs_docstring(verb: str) -> 
     target, line = kairos.VERBS[verb]
     module, _, name = target.partition(":")
     assert getattr(importlib.import_module(module), name).__doc__.splitlines()[0] == line
+
+
+@pytest.mark.parametrize("verb", list(ELSEWHERE))
+def test_verbs_of_models_that_live_elsewhere_are_listed_with_the_first_line_of_their_docstring(verb: str) -> None:
+    target, line = ELSEWHERE[verb]
+    module, _, name = target.partition(":")
+    assert getattr(importlib.import_module(module), name).__doc__.splitlines()[0] == line
+    assert line in run("models", "--help", COLUMNS="160").stdout
 
 
 def test_the_version_is_printed() -> None:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: the command line reads the annotations.
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,10 +21,23 @@ PlotOption = Annotated[Path | None, Parameter(help="Where the figure goes; else 
 ForceOption = Annotated[bool, Parameter(help="Also one whose gates did not hold.", negative="")]
 
 models = App(name="models", help="List, compare, promote and roll back the versions of models.")
-models.command("training.health.commands:health", name="health")
-# By name alone: what trains imports nothing of what serves.
-models.command("service.ramps.commands:ramp", name="ramp")
-models.command("service.shadow.commands:shadow", name="shadow")
+ELSEWHERE = {
+    "health": (
+        "training.health.commands:health",
+        "Say whether a model still sees and says what it did: drift, missing values, calibration, reward rates.",
+    ),
+    "ramp": (
+        "service.ramps.commands:ramp",
+        "Give a challenger more and more of the traffic, while its guardrails hold.",
+    ),
+    "shadow": (
+        "service.shadow.commands:shadow",
+        "Show what the challenger would have made of decisions that the champion has made.",
+    ),
+}
+"""Verb: the function, by name alone, as what trains imports nothing of what serves; and its docstring's first line."""
+for _verb, (_target, _line) in ELSEWHERE.items():  # a verb that was asked for speaks with its own docstring
+    models.command(_target, name=_verb, help=None if sys.argv[2:3] == [_verb] else _line)
 
 
 @models.command(name="list")
