@@ -55,11 +55,14 @@ class Ramped(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
 
 
+_decoder = msgspec.json.Decoder(list[Ramped])
+
+
 def read_ramps(bundles: Path, name: str, version: str) -> list[Ramped]:
     """Of a version, the oldest first. Raises BundleError if the file is broken."""
     path = _path(bundles, name, version)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Ramped])
+        return _decoder.decode(path.read_bytes())
     except FileNotFoundError:
         return []
     except msgspec.MsgspecError as error:

@@ -90,11 +90,14 @@ class Ramp(msgspec.Struct, frozen=True, kw_only=True):
         return self.plan.steps[self.at]
 
 
+_decoder = msgspec.json.Decoder(Ramp)  # made once: two threads that make one at a time end the process
+
+
 def read(home: Home, name: str) -> Ramp | None:
     """The ramp that is under way. Raises RampError for a file that cannot be read."""
     path = _path(home, name)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ramp)
+        return _decoder.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
