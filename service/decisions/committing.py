@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from features import ledger, stream
 from features.consent import TRACKING, allows
@@ -135,9 +136,23 @@ class Commit:
         return body
 
 
-def say(_question: Question, _chosen: Chosen, reply: DecisionAnswer) -> bytes:
+def say(question: Question, _chosen: Chosen, reply: DecisionAnswer) -> bytes:
     """The answer's JSON."""
-    return msgspec.json.encode(reply)
+    return msgspec.json.encode(_withhold(question, reply) if question.flags else reply)
+
+
+def _withhold(question: Question, reply: DecisionAnswer) -> DecisionAnswer:
+    """No chances where a variant was forced: nothing was left to chance. The log has those of the variant."""
+    forced = [one for one in question.frame.compiled.document.experiments if one.id in question.flags]
+    everywhere = any(one.placements is None for one in forced)
+    concerned = {name for one in forced for name in one.placements or ()}
+    placements = [
+        replace(placement, items=[replace(item, selection_probability=None) for item in placement.items])
+        if everywhere or placement.id in concerned
+        else placement
+        for placement in reply.placements
+    ]
+    return replace(reply, placements=placements)
 
 
 def same(stored: StoredAnswer, request: Request) -> bytes:
