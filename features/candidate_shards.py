@@ -15,12 +15,14 @@ from features.history import merge_rows
 from features.several import uncollected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from features.aggregates.aging import Floats
     from features.aggregates.runs import Ints
     from features.extraction import Recorded
 
+CHUNK = 1 << 16
 VIEWS = ("candidate", "successors")
 
 
@@ -85,33 +87,43 @@ def write_candidates(
     in which they count, `times` when they were (seconds), `stamps` the snapshot that holds each first.
     """
     shard = _Shard(folder, number, partitions)
-    size, texts = len(recorded.arrival), recorded.texts
-    starts = np.searchsorted(recorded.item, np.arange(size + 1)).tolist()
-    turns = np.searchsorted(passed.place, np.arange(size + 1)).tolist()
-    followed = list(zip(passed.turn.tolist(), passed.before.tolist(), strict=True))
-    columns = (
-        recorded.partition.tolist(),
-        recorded.name.tolist(),
-        times.tolist(),
-        recorded.arrival.tolist(),
-        stamps.tolist(),
-    )
-    candidates, has_total = recorded.candidate.tolist(), TOTAL_ID % count == number
+    texts, has_total = recorded.texts, TOTAL_ID % count == number
     last = -1
     with uncollected():
-        for place, (partition, code, time, arrival, stamp) in enumerate(zip(*columns, strict=True)):
+        for partition, code, time, arrival, stamp, items, follows in _each(recorded, times, stamps, passed):
             if stamp != last:
                 shard.write(last)
                 last = stamp
-            name, items = recorded.names[code], candidates[starts[place] : starts[place + 1]]
+            name = recorded.names[code]
             for key in items:
                 if key % count == number:
                     shard.touch(partition, name, time, arrival, key, texts[key])
             if has_total:
                 shard.touch(partition, name, time, arrival, TOTAL_ID, TOTAL)
-            for turn, before in followed[turns[place] : turns[place + 1]]:
+            for turn, before in follows:
                 shard.follow(partition, name, time, arrival, turn, before, items)
         shard.write(last)
         for table in shard.tables.values():
             table.flush()
     return sum(table.rows for table in shard.tables.values())
+
+
+def _each(
+    recorded: Recorded, times: Floats, stamps: Ints, passed: Passed
+) -> Iterator[tuple[int, int, float, int, int, list[int], list[tuple[int, int]]]]:
+    """Partition, code of the name, time, arrival, snapshot, items and what it may follow, of each event.
+
+    Some events after the others: as objects, all would take many times their room.
+    """
+    size = len(recorded.arrival)
+    for first in range(0, size, CHUNK):
+        rows = slice(first, min(first + CHUNK, size))
+        places = np.arange(rows.start, rows.stop + 1)
+        starts, turns = np.searchsorted(recorded.item, places), np.searchsorted(passed.place, places)
+        mine, follows = slice(starts[0], starts[-1]), slice(turns[0], turns[-1])
+        candidates = recorded.candidate[mine].tolist()
+        followed = list(zip(passed.turn[follows].tolist(), passed.before[follows].tolist(), strict=True))
+        columns = (recorded.partition[rows], recorded.name[rows], times[rows], recorded.arrival[rows], stamps[rows])
+        items, turned = (starts - starts[0]).tolist(), (turns - turns[0]).tolist()
+        for at, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            yield *row, candidates[items[at] : items[at + 1]], followed[turned[at] : turned[at + 1]]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+from collections import deque
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
 MOST = 8
+AHEAD = MOST + 4
+"""Pieces of work that are given out before the first of them is asked for: all processes have some."""
 
 
 class Here(Executor):
@@ -24,12 +27,44 @@ class Here(Executor):
         return future
 
 
-def share(pool: Executor, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """What the work gives for each of these, in their order; this process does what no other has begun."""
-    futures = [pool.submit(work, *some) for some in arguments]
-    mine = {at: work(*arguments[at]) for at in reversed(range(len(futures))) if futures[at].cancel()}
-    for at, future in enumerate(futures):
-        yield mine[at] if at in mine else future.result()
+class _Piece:
+    def __init__(self, pool: Executor, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._work, self._arguments, self._mine = work, arguments, False
+        self.future = pool.submit(work, *arguments)
+
+    def take(self) -> bool:
+        """Do it here, if nobody has begun with it."""
+        if self._mine or not self.future.cancel():
+            return False
+        self._mine, self._found = True, self._work(*self._arguments)
+        return True
+
+    def finish(self) -> Any:
+        self.take()
+        return self._found if self._mine else self.future.result()
+
+
+def share(pool: Executor, work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """What the work gives for each of these, in their order; this process does what no other has begun.
+
+    Arguments are asked for as they are needed, some ahead: they may be large.
+    """
+    ahead: deque[_Piece] = deque()
+    for some in arguments:
+        ahead.append(_Piece(pool, work, some))
+        if len(ahead) == AHEAD:
+            yield _next(ahead)
+    while ahead:
+        yield _next(ahead)
+
+
+def _next(ahead: deque[_Piece]) -> Any:
+    """What the first gives; while it is worked on, this process does those furthest back."""
+    first = ahead.popleft()
+    while not first.future.done():
+        if not any(piece.take() for piece in reversed(ahead)):
+            break
+    return first.finish()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ Nothing here knows where a shard is worked on: another process, another machine 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 EVENTS = 200_000
 """Of a shard, about: what bounds its memory."""
 FEWEST = 4
+UNUSED, NOTHING = ("customer", "revenue", "time"), np.empty(0, np.int64)
+"""Of events, what candidates do not look at."""
 
 
 def rebuild(home: Home, pool: Executor, progress: Callable[[int, int], None] = lambda _done, _all: None) -> int:
@@ -72,7 +74,7 @@ def _customers(
     for one in ordered.spoken:
         said[_shard(owners, one[2].customer, count)].append(one)
     places = [np.flatnonzero(shard == number) for number in range(count)]
-    arguments = [(folder, number, _part(ordered, places[number], said[number])) for number in range(count)]
+    arguments = ((folder, number, _part(ordered, places[number], said[number])) for number in range(count))
     identities: list[Identified] = []
     found: list[Passed] = []
     rows = 0
@@ -138,21 +140,25 @@ def _candidates(
     stamps = np.append(times, end)[interval]
     of_items, of_before = behaviour.candidate % count, passed.before % count
     partitions = sorted(recorded.spans)
-    arguments = []
-    for number in range(count):
+
+    def gather(number: int) -> tuple[Any, ...]:
+        """What `write_candidates` asks for."""
         wanted = np.zeros(len(behaviour.arrival), np.bool_)
         wanted[behaviour.item[of_items == number]] = True
         wanted[passed.place[of_before == number]] = True
         if TOTAL_ID % count == number:
             wanted[:] = True
         places = np.flatnonzero(wanted)
-        lean = msgspec.structs.replace(behaviour.take(places), customers=[], spoken=[])
+        lean = msgspec.structs.replace(
+            behaviour.take(places), customers=[], spoken=[], **dict.fromkeys(UNUSED, NOTHING)
+        )
         mine = wanted[passed.place] & (of_before == number)
         followed = Passed(np.searchsorted(places, passed.place[mine]), passed.turn[mine], passed.before[mine])
         told = ordered.times[ordered.rank[places]]
-        arguments.append((folder, number, count, partitions, lean, told, stamps[places], followed))
+        return folder, number, count, partitions, lean, told, stamps[places], followed
+
     rows = 0
-    for number, found in enumerate(share(pool, write_candidates, arguments)):
+    for number, found in enumerate(share(pool, write_candidates, map(gather, range(count)))):
         rows += found
         tell(count + number + 1)
     return rows

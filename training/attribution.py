@@ -6,14 +6,14 @@ customer clicked there last, else for what they saw there last. A window that ha
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from training.labels import Flags, Floats, Ints
+    from training.touches import Behaviour, Names, Numbering, Order, Refund, Touches
 
 Target = Literal["click", "conversion", "revenue"]
 TARGETS: tuple[Target, ...] = ("click", "conversion", "revenue")
@@ -23,9 +23,7 @@ NEARLY_ALL = 0.99
 """Where no window is set, clicks are waited for until this share of them had come, and at most LONGEST_CLICK."""
 LONGEST_CLICK = 30 * MINUTE
 CONVERSION = 7 * DAY
-
-Key = tuple[str, str, str]
-"""Decision, placement, candidate."""
+NEVER = np.iinfo(np.int64).max
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,44 +34,23 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     conversion: int = CONVERSION
 
 
-class Touch(msgspec.Struct, frozen=True):
-    """An exposure or a click; `customer` is who they turned out to be, `time` in microseconds."""
-
-    key: Key
-    customer: str
-    time: int
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What was bought; `id` is the shop's, so that an order that is told twice counts once."""
-
-    id: str
-    customer: str
-    time: int
-    revenue: float
-
-
-class Refund(msgspec.Struct, frozen=True):
-    order: str
-    revenue: float
-    """None of it is left below zero; infinite for a cancellation."""
-
-
-class Credit(msgspec.Struct):
-    """What became of an exposure."""
-
-    seen: int
-    """First, in microseconds."""
-    clicked: int | None = None
-    """When first, if within the window."""
-    orders: int = 0
-    revenue: float = 0.0
-
-
 class Attributed(msgspec.Struct, frozen=True, kw_only=True):
-    """Credits of all exposures, and what found none."""
+    """What became of each exposure, in columns (u,), and what found none; by decision, placement and candidate, whose
+    numbers are those of the behaviour's names.
+    """
 
-    credits: dict[Key, Credit]
+    decision: Ints
+    placement: Ints
+    candidate: Ints
+    seen: Ints
+    """First, in microseconds."""
+    clicked: Ints
+    """When first, if within the window; else NEVER."""
+    orders: Ints
+    revenue: Floats
+    click_window: Ints
+    """How long its click is waited for."""
+    conversion_window: Ints
     unseen_clicks: int
     """Clicks on what nobody was told to have seen."""
     late_clicks: int
@@ -84,98 +61,147 @@ class Attributed(msgspec.Struct, frozen=True, kw_only=True):
     click_delay: int
     """By which NEARLY_ALL clicks had come; 0 without any."""
 
-    def is_open(self, key: Key, target: Target, window: Window, until: int) -> bool:
-        """Whether a reward that has not come by `until` may still come."""
-        credit = self.credits[key]
+    @property
+    def is_clicked(self) -> Flags:
+        found: Flags = self.clicked != NEVER
+        return found
+
+    def is_open(self, target: Target, until: int) -> Flags:
+        """(u,) whether a reward that has not come by `until` may still come."""
+        waiting: Flags = self.seen + self.conversion_window > until
         if target == "click":
-            longest = window.click
-            if longest is None:
-                longest = min(self.click_delay, LONGEST_CLICK)
-            return credit.clicked is None and credit.seen + longest > until
-        return credit.seen + window.conversion > until
+            waiting = ~self.is_clicked & (self.seen + self.click_window > until)
+        return waiting
 
 
-def attribute(
-    exposures: Iterable[Touch],
-    clicks: Iterable[Touch],
-    orders: Iterable[Order],
-    refunds: Iterable[Refund],
-    windows: dict[str, Window],
-) -> Attributed:
+def attribute(behaviour: Behaviour, windows: dict[str, Window]) -> Attributed:
     """Credit rewards, whatever the order in which they arrived; `windows` are by placement, `Window()` for others."""
-    touches: dict[tuple[str, str], tuple[list[tuple[int, Key]], list[tuple[int, Key]]]] = {}
-    found: dict[Key, Credit] = {}
-    for touch in exposures:
-        credit = found.setdefault(touch.key, Credit(touch.time))
-        credit.seen = min(credit.seen, touch.time)
-        touches.setdefault((touch.customer, touch.key[1]), ([], []))[0].append((touch.time, touch.key))
-    delays: list[int] = []
-    unseen: set[Key] = set()
-    late: set[Key] = set()
-    for touch in sorted(clicks, key=lambda touch: touch.time):
-        clicked = found.get(touch.key)
-        if clicked is None:
-            unseen.add(touch.key)
-            continue
-        # A click says that it was seen: its exposure's time, if later, is only that of a slower message.
-        longest = windows.get(touch.key[1], Window()).click
-        if touch.time - clicked.seen > (LONGEST_CLICK if longest is None else longest):
-            late.add(touch.key)
-            continue
-        if clicked.clicked is None:
-            clicked.clicked = touch.time
-            delays.append(max(touch.time - clicked.seen, 0))
-        touches.setdefault((touch.customer, touch.key[1]), ([], []))[1].append((touch.time, touch.key))
-    unclaimed, repeated = _credit_orders(found, touches, orders, refunds, windows)
+    names = behaviour.names
+    of = [windows.get(name, Window()) for name in names.placements]
+    longest = np.array([LONGEST_CLICK if each.click is None else each.click for each in of], np.int64)
+    conversion = np.array([each.conversion for each in of], np.int64)
+    exposures, clicks = _open(behaviour.exposures, names), _open(behaviour.clicks, names)
+    found, first, exposure = np.unique(exposures.key, return_index=True, return_inverse=True)
+    seen = np.full(len(found), NEVER)
+    np.minimum.at(seen, exposure, exposures.time)
+    # A click says that it was seen: its exposure's time, if later, is only that of a slower message.
+    place = np.searchsorted(found, clicks.key)
+    known = np.append(found, -1)[place] == clicks.key
+    early = clicks.take(known)
+    of_click = place[known]
+    in_time = early.time - seen[of_click] <= longest[early.placement]
+    clicked = np.full(len(found), NEVER)
+    np.minimum.at(clicked, of_click[in_time], early.time[in_time])
+    rewarded = clicked != NEVER
+    delays = np.maximum(clicked[rewarded] - seen[rewarded], 0)
+    delay = int(np.quantile(delays, NEARLY_ALL, method="higher")) if len(delays) else 0
+    sold = _settle(behaviour.orders, behaviour.refunds)
+    credited = np.full((len(of), len(sold.time)), -1)
+    if len(sold.time):
+        by_click, by_view = _Latest(early.take(in_time), of_click[in_time], names), _Latest(exposures, exposure, names)
+        for at, window in enumerate(conversion.tolist()):
+            clicked_last = by_click.find(sold, at, window)
+            credited[at] = np.where(clicked_last >= 0, clicked_last, by_view.find(sold, at, window))
+    paid = credited >= 0
+    orders, revenue = np.bincount(credited[paid], minlength=len(found)), np.zeros(len(found))
+    np.add.at(revenue, credited[paid], np.broadcast_to(sold.revenue, credited.shape)[paid])
+    waited = [min(delay, LONGEST_CLICK) if each.click is None else each.click for each in of]
+    placement = exposures.placement[first]
     return Attributed(
-        credits=found,
-        unseen_clicks=len(unseen),
-        late_clicks=len({key for key in late if found[key].clicked is None}),
-        unclaimed=unclaimed,
-        repeated=repeated,
-        click_delay=int(np.quantile(delays, NEARLY_ALL, method="higher")) if delays else 0,
+        decision=exposures.decision[first],
+        placement=placement,
+        candidate=exposures.candidate[first],
+        seen=seen,
+        clicked=clicked,
+        orders=orders,
+        revenue=revenue,
+        click_window=np.array(waited, np.int64)[placement],
+        conversion_window=conversion[placement],
+        unseen_clicks=len(np.unique(clicks.key[~known])),
+        late_clicks=int((~rewarded[np.unique(of_click[~in_time])]).sum()),
+        unclaimed=int((~paid).all(axis=0).sum()),
+        repeated=sold.repeated,
+        click_delay=delay,
     )
 
 
-def _credit_orders(
-    found: dict[Key, Credit],
-    touches: dict[tuple[str, str], tuple[list[tuple[int, Key]], list[tuple[int, Key]]]],
-    orders: Iterable[Order],
-    refunds: Iterable[Refund],
-    windows: dict[str, Window],
-) -> tuple[int, int]:
-    """(orders that found no exposure, orders that had been told before)"""
-    placements: dict[str, list[str]] = {}
-    for (customer, placement), both in touches.items():
-        placements.setdefault(customer, []).append(placement)
-        for times in both:
-            times.sort()
+class _Opened(msgspec.Struct, frozen=True):
+    """Touches as columns (t,), with one number for each decision, placement and candidate."""
+
+    key: Ints
+    decision: Ints
+    placement: Ints
+    candidate: Ints
+    customer: Ints
+    time: Ints
+
+    def take(self, places: Flags) -> _Opened:
+        return _Opened(*(getattr(self, name)[places] for name in self.__struct_fields__))
+
+
+def _open(touches: Touches, names: Names) -> _Opened:
+    decision, placement, candidate = touches.decision, touches.placement, touches.candidate
+    key = (decision * max(len(names.placements), 1) + placement) * max(len(names.candidates), 1) + candidate
+    return _Opened(key, decision, placement, candidate, touches.customer, touches.time)
+
+
+class _Sold(msgspec.Struct, frozen=True):
+    """Orders of which something was kept, in columns (o,), by time."""
+
+    customer: Ints
+    time: Ints
+    revenue: Floats
+    repeated: int
+
+
+def _settle(orders: list[Order], refunds: list[Refund]) -> _Sold:
     returned: dict[str, float] = {}
     for refund in refunds:
         returned[refund.order] = returned.get(refund.order, 0.0) + refund.revenue
-    told: set[str] = set()
-    unclaimed = repeated = 0
+    told: dict[str, Order] = {}
     for order in sorted(orders, key=lambda order: order.time):
-        if order.id in told:
-            repeated += 1
-            continue
-        told.add(order.id)
+        told.setdefault(order.id, order)
+    kept: list[tuple[Order, float]] = []
+    for order in told.values():
         back = returned.get(order.id, 0.0)
         left = max(order.revenue - back, 0.0)
-        if back and not left:
-            continue  # nothing of it was kept
-        keys = []
-        for placement in placements.get(order.customer, ()):
-            window = windows.get(placement, Window()).conversion
-            seen, clicked = touches[order.customer, placement]
-            keys.append(_last_within(clicked, order.time, window) or _last_within(seen, order.time, window))
-        for key in filter(None, keys):
-            found[key].orders += 1
-            found[key].revenue += left
-        unclaimed += not any(keys)
-    return unclaimed, repeated
+        if left or not back:
+            kept.append((order, left))
+    return _Sold(
+        np.array([order.customer for order, _ in kept], np.int64),
+        np.array([order.time for order, _ in kept], np.int64),
+        np.array([left for _, left in kept], np.float64),
+        repeated=len(orders) - len(told),
+    )
 
 
-def _last_within(times: list[tuple[int, Key]], until: int, window: int) -> Key | None:
-    at = bisect_right(times, until, key=lambda touch: touch[0]) - 1
-    return times[at][1] if at >= 0 and until - times[at][0] <= window else None
+class _Latest:
+    """Finds customers' last touches in a placement; of those of one instant the last by the names in their keys."""
+
+    def __init__(self, touches: _Opened, exposure: Ints, names: Names) -> None:
+        self._placements = len(names.placements)
+        self._instants, instant = np.unique(touches.time, return_inverse=True)
+        code = self._encode(touches.customer, touches.placement, instant + 1)
+        decision, candidate = _alphabetical(names.decisions), _alphabetical(names.candidates)
+        order = np.lexsort((candidate[touches.candidate], decision[touches.decision], code))
+        self._code, self._time, self._exposure = code[order], touches.time[order], exposure[order]
+
+    def find(self, sold: _Sold, placement: int, window: int) -> Ints:
+        """(o,) the exposure touched last before each order, and no longer before than `window`; -1: none."""
+        if not len(self._code):
+            return np.full(len(sold.time), -1)
+        instant = np.searchsorted(self._instants, sold.time, side="right")
+        place = np.searchsorted(self._code, self._encode(sold.customer, placement, instant), side="right") - 1
+        mine = (place >= 0) & (self._code[place] >= self._encode(sold.customer, placement, 0))
+        return np.where(mine & (sold.time - self._time[place] <= window), self._exposure[place], -1)
+
+    def _encode(self, customer: Ints, placement: Ints | int, instant: Ints | int) -> Ints:
+        """Ascends with time within a customer and placement; 0 is before all instants."""
+        return (customer * self._placements + placement) * (len(self._instants) + 1) + instant
+
+
+def _alphabetical(texts: Numbering) -> Ints:
+    """The place of each number's text among all texts."""
+    places = np.empty(len(texts), np.int64)
+    places[[texts[text] for text in sorted(texts)]] = np.arange(len(texts))
+    return places

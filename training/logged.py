@@ -6,41 +6,65 @@ Decisions that nobody saw teach nothing, nor does a reward without an exposure, 
 
 from __future__ import annotations
 
+from array import array
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
 
 from features.aggregates.rows import LAYOUTS
-from features.events.schema import Decision, decode
+from features.events.schema import Decision, DecisionOutline, decode, outline
 from features.lifetimes import is_expired
 from models.matrix import device_of, zone_of
 from models.referrers import referrer_of
-from training.attribution import Target, Window, attribute
+from training.attribution import Target, attribute
 from training.labels import CLICK, CONVERSION, REVENUE, Queries, TrainingError, moments, read_zone
 from training.rewards import EXPOSURE_EVENT, payloads, read_behaviour, read_by_turns, read_windows
 from training.supplied import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import tzinfo
+    from typing import Any
 
-    from features.events.schema import StateRead
+    from features.events.schema import Event
     from features.home import Home
     from training.attribution import Attributed
-    from training.labels import Packed
+    from training.labels import Flags, Floats, Ints, Packed
+    from training.touches import Numbering
+
+    Told = TypeVar("Told", Decision, DecisionOutline)
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """Exposures by decision and placement: candidate -> (rewarded, what it brought); open windows are left out. A click
-    is paid for later: NaN for one whose window of orders is open.
-    """
+    """Exposures whose windows have closed, in columns (s,) by decision, and what became of them."""
 
-    slots: dict[str, dict[str, dict[str, tuple[bool, float]]]]
+    decisions: Numbering
+    placements: list[str]
+    candidates: list[str]
+    starts: Ints
+    """Where the exposures of each decision's number begin; one more, where the last one's end."""
+    placement: Ints
+    candidate: Ints
+    rewarded: Flags
+    amount: Floats
+    """A click is paid for later: NaN for one whose window of orders is open."""
     attributed: Attributed
     waiting: int
     """Exposures whose window has not closed yet."""
+
+    def of(self, decision: Decision | DecisionOutline) -> dict[tuple[str, str], tuple[bool, float]]:
+        """(placement, candidate) of what was seen of a decision -> (whether it was rewarded, what it brought)."""
+        number = self.decisions.get(id_of(decision))
+        if number is None:
+            return {}
+        mine = slice(int(self.starts[number]), int(self.starts[number + 1]))
+        columns = (self.placement, self.candidate, self.rewarded, self.amount)
+        return {
+            (self.placements[placement], self.candidates[candidate]): (rewarded, amount)
+            for placement, candidate, rewarded, amount in zip(*(it[mine].tolist() for it in columns), strict=True)
+        }
 
 
 def label(home: Home, reward: Target = CLICK, with_states: bool = False, with_amounts: bool = False) -> Queries:
@@ -50,17 +74,20 @@ def label(home: Home, reward: Target = CLICK, with_states: bool = False, with_am
     """
     shown = read_shown(home, reward)
     collector = Collector(read_zone(home), reward, with_states, with_amounts or reward == REVENUE)
-    for decision in read_decisions(home):
-        for slot in decision.placements:
-            seen = shown.slots.get(id_of(decision), {}).get(slot.id, {})
-            if served := [(item.id, item.rank, *seen[item.id]) for item in slot.items if item.id in seen]:
+    for decision in read_decisions(home) if with_states else read_outlines(home):
+        seen = shown.of(decision)
+        for slot in decision.placements if seen else ():
+            served = [
+                (item.id, item.rank, *seen[slot.id, item.id]) for item in slot.items if (slot.id, item.id) in seen
+            ]
+            if served:
                 collector.add(decision, slot.id, served)
-    if not collector.owner and shown.waiting:
+    if not len(collector) and shown.waiting:
         raise TrainingError(
             f"all {shown.waiting:,} exposures may still be rewarded: their windows close later (attribution of the "
             "catalog's placements); train then, or for another --reward"
         )
-    if not collector.owner:
+    if not len(collector):
         raise TrainingError(
             f"no exposures to learn from: no {EXPOSURE_EVENT!r} event names a logged decision and what it showed "
             "(properties decision_id, promotion_id, placement); train with --labels bootstrap until there are some"
@@ -68,110 +95,149 @@ def label(home: Home, reward: Target = CLICK, with_states: bool = False, with_am
     return collector.finish()
 
 
-def read_shown(home: Home, reward: Target = CLICK) -> Shown:
-    """Each exposure once with its reward, in whatever order events arrived, and however often."""
-    behaviour, windows = read_behaviour(home), read_windows(home)
-    credited = attribute(behaviour.exposures, behaviour.clicks, behaviour.orders, behaviour.refunds, windows)
-    slots: dict[str, dict[str, dict[str, tuple[bool, float]]]] = {}
-    waiting = 0
-    for key, credit in credited.credits.items():
-        decision, placement, candidate = key
-        if credited.is_open(key, reward, windows.get(placement, Window()), behaviour.until):
-            waiting += 1
-            continue
-        rewarded = credit.clicked is not None if reward == CLICK else credit.orders > 0
-        amount = credit.revenue
-        if reward == CLICK and credited.is_open(key, CONVERSION, windows.get(placement, Window()), behaviour.until):
-            amount = float("nan")
-        slots.setdefault(decision, {}).setdefault(placement, {})[candidate] = (rewarded, amount)
-    return Shown(slots=slots, attributed=credited, waiting=waiting)
+def read_shown(home: Home, reward: Target = CLICK, since: int | None = None) -> Shown:
+    """Each exposure once with its reward, in whatever order events arrived, and however often; of what arrived from
+    `since` on.
+    """
+    behaviour = read_behaviour(home, since)
+    found = attribute(behaviour, read_windows(home))
+    is_open = found.is_open(reward, behaviour.until)
+    amount = found.revenue
+    if reward == CLICK:
+        amount = np.where(found.is_open(CONVERSION, behaviour.until), np.nan, amount)
+    names, settled = behaviour.names, ~is_open
+    return Shown(
+        decisions=names.decisions,
+        placements=list(names.placements),
+        candidates=list(names.candidates),
+        starts=np.searchsorted(found.decision[settled], np.arange(len(names.decisions) + 1)),
+        placement=found.placement[settled],
+        candidate=found.candidate[settled],
+        rewarded=(found.is_clicked if reward == CLICK else found.orders > 0)[settled],
+        amount=amount[settled],
+        attributed=found,
+        waiting=int(is_open.sum()),
+    )
 
 
 def read_decisions(home: Home, since: int | None = None) -> Iterator[Decision]:
     """Every logged decision once (the first record of an id) that arrived from `since` on; none of a robot."""
+    return _read(home, _decode, since)
+
+
+def read_outlines(home: Home) -> Iterator[DecisionOutline]:
+    """The same in outline."""
+    return _read(home, outline, None)
+
+
+def _read(home: Home, open_: Callable[[bytes], Told | None], since: int | None) -> Iterator[Told]:
     known: set[str] = set()
     turns = read_by_turns(home, "decision", ["payload"], since)
     for payload in chain.from_iterable(map(payloads, turns)):
-        decision = decode(payload)
-        if isinstance(decision, Decision) and not decision.bot and id_of(decision) not in known:
+        decision = open_(payload)
+        if decision is not None and not decision.bot and id_of(decision) not in known:
             known.add(id_of(decision))
             yield decision
 
 
-def id_of(decision: Decision) -> str:
+def _decode(payload: bytes) -> Decision | None:
+    event = decode(payload)
+    return event if isinstance(event, Decision) else None
+
+
+def id_of(decision: Decision | DecisionOutline) -> str:
     return decision.decision_id or decision.message_id
 
 
 class Collector:
-    """Queries as they are found."""
+    """Queries as they are found: in columns, as there may be millions."""
 
     def __init__(
         self, zone: tzinfo, reward: str = CLICK, with_states: bool = False, with_amounts: bool = False
     ) -> None:
-        self._zone, self._reward, self._with_states, self._with_amounts = zone, reward, with_states, with_amounts
-        self._decisions: list[tuple[Decision, str]] = []
+        self._zone, self._reward, self._with_amounts = zone, reward, with_amounts
+        self._now, self._customer_at, self._candidate_at = array("q"), array("q"), array("q")
+        self._zones: list[tzinfo] = []
+        self._texts: dict[str, str] = {}
+        self._customers: list[str] = []
+        self._devices: list[str] = []
+        self._referrers: list[str] = []
+        self._placements: list[str] = []
+        self._inline: dict[int, list[Event]] = {}
+        self._supplied: dict[int, dict[str, dict[str, Any]]] = {}
+        self._states: dict[int, Packed] | None = {} if with_states else None
         self._names: dict[str, int] = {}
-        self.owner: list[int] = []
-        self._candidate: list[int] = []
-        self._position: list[int] = []
-        self._rewarded: list[bool] = []
-        self._amount: list[float] = []
+        self._owner, self._candidate, self._position = array("q"), array("q"), array("q")
+        self._rewarded, self._amount = array("b"), array("d")
 
-    def add(self, decision: Decision, placement: str, served: list[tuple[str, int, bool, float]]) -> None:
+    def __len__(self) -> int:
+        return len(self._now)
+
+    def add(
+        self, decision: Decision | DecisionOutline, placement: str, served: list[tuple[str, int, bool, float]]
+    ) -> None:
         """`served`: candidate, position, whether it was rewarded and what it brought."""
+        at = len(self)
         for candidate, position, rewarded, amount in served:
-            self.owner.append(len(self._decisions))
+            self._owner.append(at)
             self._candidate.append(self._names.setdefault(candidate, len(self._names)))
             self._position.append(position)
             self._rewarded.append(rewarded)
             self._amount.append(amount)
-        self._decisions.append((self._lean(decision), placement))
+        self._now.append(decision.time)
+        self._customer_at.append(0 if decision.state is None else decision.state.applied)
+        self._candidate_at.append(decision.snapshot_time)
+        self._zones.append(zone_of(decision.context, self._zone))
+        self._customers.append(self._once(decision.customer))
+        self._devices.append(self._once(device_of(decision.context)))
+        self._referrers.append(self._once(referrer_of(decision.context)))
+        self._placements.append(self._once(placement))
+        if decision.events:
+            self._inline[at] = list(decision.events)
+        if brought := described(decision):
+            self._supplied[at] = brought
+        if self._states is not None and isinstance(decision, Decision) and (state := _open(decision)):
+            self._states[at] = state
 
-    def _lean(self, decision: Decision) -> Decision:
-        """Without what no query needs: there may be millions."""
-        state = decision.state
-        if state is not None and not self._with_states:
-            state = msgspec.structs.replace(state, numbers=b"", ids=b"")
-        return msgspec.structs.replace(decision, placements=[], variants={}, chances={}, attention=None, state=state)
+    def _once(self, text: str) -> str:
+        """The same object for the same text: most come again and again."""
+        return self._texts.setdefault(text, text)
 
     def finish(self) -> Queries:
-        decisions = [decision for decision, _ in self._decisions]
-        now = np.array([decision.time for decision in decisions], np.int64)
-        hour, weekday = moments(now, [zone_of(decision.context, self._zone) for decision in decisions])
+        now = np.array(self._now, np.int64)
+        hour, weekday = moments(now, self._zones)
         return Queries(
             kind="logged",
             reward=self._reward,
-            customers=[decision.customer for decision in decisions],
+            customers=self._customers,
             now=now,
-            customer_at=np.array([0 if it.state is None else it.state.applied for it in decisions], np.int64),
-            candidate_at=np.array([decision.snapshot_time for decision in decisions], np.int64),
+            customer_at=np.array(self._customer_at, np.int64),
+            candidate_at=np.array(self._candidate_at, np.int64),
             hour=hour,
             weekday=weekday,
-            device=[device_of(decision.context) for decision in decisions],
-            referrer=[referrer_of(decision.context) for decision in decisions],
-            placement=[placement for _, placement in self._decisions],
-            inline={at: list(decision.events) for at, decision in enumerate(decisions) if decision.events},
+            device=self._devices,
+            referrer=self._referrers,
+            placement=self._placements,
+            inline=self._inline,
             candidates=list(self._names),
-            owner=np.array(self.owner, np.int64),
+            owner=np.array(self._owner, np.int64),
             candidate=np.array(self._candidate, np.int64),
             rewarded=np.array(self._rewarded, np.bool_),
-            popularity=np.full(len(self.owner), np.nan),
+            popularity=np.full(len(self._owner), np.nan),
             position=np.array(self._position, np.int64),
             amount=np.array(self._amount, np.float64) if self._with_amounts else None,
-            supplied={at: brought for at, it in enumerate(decisions) if (brought := described(it))},
-            states=self._states(decisions) if self._with_states else None,
+            supplied=self._supplied,
+            states=self._states,
         )
 
-    def _states(self, decisions: list[Decision]) -> dict[int, Packed]:
-        return {
-            at: _open(decision.state)
-            for at, decision in enumerate(decisions)
-            if decision.state is not None and not is_expired("customer", decision.state.applied, decision.time)
-        }
 
-
-def _open(state: StateRead) -> Packed:
-    """The logged lists. Raises TrainingError for one of other declarations than this program's."""
+def _open(decision: Decision) -> Packed | None:
+    """The row as it was logged; None for one that was unknown or too old. Raises TrainingError for one of other
+    declarations than this program's.
+    """
+    state = decision.state
+    if state is None or is_expired("customer", state.applied, decision.time):
+        return None
     if state.layout != LAYOUTS["customer"].version:
         raise TrainingError(
             f"states were logged under other features (layout {state.layout}; now {LAYOUTS['customer'].version}): "

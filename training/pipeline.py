@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
+import pyarrow as pa
 
 from features import history, shards
 from features.store import open_store
@@ -75,10 +76,17 @@ def _bring_up(settings: Settings, options: Options, stages: Stages, client: Clie
         note = freshness.flush(settings)
     stages.say(note)
     labelled = preparation.label(settings, options, stages)
+    _give_back()
     if not history.is_current(settings.home):
         with stages.stage("history") as advance, learning.spread(settings.home, client) as pool:
             shards.rebuild(settings.home, pool, advance)
+        _give_back()
     return labelled
+
+
+def _give_back() -> None:
+    """The memory that Arrow keeps for what it might read next: what comes now are matrices."""
+    pa.default_memory_pool().release_unused()
 
 
 def decide(options: Options, champion: Champion | None, verdicts: list[Verdict]) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 import yaml
 
 from features import archive
-from features.events.occurrences import identifier, look
+from features.events.occurrences import LONGEST_ID, identifier, look
 from features.events.schema import Track, decode
 from features.identity import MOST_HOPS, link_of
-from training.attribution import Order, Refund, Touch, Window
+from training.attribution import Window
 from training.labels import ORDERED, SECOND, TrainingError
+from training.touches import Behaviour, Order, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,54 +31,75 @@ EXPOSURE_EVENT, CLICK_EVENT = "Promotion Viewed", "Promotion Clicked"
 REFUNDED, CANCELLED = "Order Refunded", "Order Cancelled"
 TURN = 50_000
 """Events whose payloads are in memory at once, about."""
+Text = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
-class Behaviour(msgspec.Struct, kw_only=True):
-    """What customers did, each event once, in the order of its arrival."""
+class _Named(msgspec.Struct):
+    """What most promotion events say of themselves: texts. Others are read in full."""
 
-    exposures: list[Touch] = []
-    clicks: list[Touch] = []
-    orders: list[Order] = []
-    refunds: list[Refund] = []
-    until: int = 0
-    """When the latest event of the archive arrived: what could have been heard of by then, was."""
+    decision_id: Text
+    placement: Text
+    promotion_id: Text
 
 
-def read_behaviour(home: Home) -> Behaviour:
-    """Exposures, clicks, orders and refunds of the archive; an id that was joined to another counts as that."""
+class _Promotion(msgspec.Struct):
+    properties: _Named
+
+
+_promotion = msgspec.json.Decoder(_Promotion).decode
+
+
+def read_behaviour(home: Home, since: int | None = None) -> Behaviour:
+    """Exposures, clicks, orders and refunds of the archive, of what arrived from `since` on; an id that was joined to
+    another counts as that.
+    """
     owners = read_owners(home)
     behaviour = Behaviour()
     names = (EXPOSURE_EVENT, CLICK_EVENT, ORDERED, REFUNDED, CANCELLED)
-    for table in read_by_turns(home, "track", ["arrival", "event", "payload"]):
+    for table in read_by_turns(home, "track", ["arrival", "event", "customer", "time", "payload"], since):
         behaviour.until = int(pc.max(table["arrival"]).as_py())
-        _take_all(behaviour, owners, table.filter(pc.is_in(table["event"], value_set=pa.array(names, pa.string()))))
+        wanted = table.filter(pc.is_in(table["event"], value_set=pa.array(names, pa.string())))
+        for batch in wanted.to_batches(max_chunksize=10_000):
+            for row in zip(*(batch.column(name).to_pylist() for name in wanted.column_names[1:]), strict=True):
+                _take(behaviour, owners, *row)
     return behaviour
 
 
-def _take_all(behaviour: Behaviour, owners: dict[str, str], table: pa.Table) -> None:
-    for payload in payloads(table):
-        event = decode(payload)
-        if isinstance(event, Track):
-            _take(behaviour, event, _follow(owners, event.customer))
-
-
-def _take(behaviour: Behaviour, event: Track, customer: str) -> None:
-    properties = event.properties
-    if event.event in (EXPOSURE_EVENT, CLICK_EVENT):
-        decision, placement, candidate = (
-            identifier(properties.get(name)) for name in ("decision_id", "placement", "promotion_id")
-        )
-        if decision and placement and candidate:
-            touch = Touch((decision, placement, candidate), customer, event.time)
-            (behaviour.exposures if event.event == EXPOSURE_EVENT else behaviour.clicks).append(touch)
+def _take(behaviour: Behaviour, owners: dict[str, str], event: str, customer: str, time: int, payload: bytes) -> None:
+    names = behaviour.names
+    who = names.customers[_follow(owners, customer)]
+    if event in (EXPOSURE_EVENT, CLICK_EVENT):
+        key = _read_key(payload)
+        if all(key):
+            decision, placement, candidate = key
+            touches = behaviour.exposures if event == EXPOSURE_EVENT else behaviour.clicks
+            numbers = names.decisions[decision], names.placements[placement], names.candidates[candidate]
+            touches.add(*numbers, who, time)
         return
-    order = identifier(properties.get("order_id"))
-    if event.event == ORDERED:
-        behaviour.orders.append(Order(order or event.message_id, customer, event.time, measure(event)))
+    told = decode(payload)
+    if not isinstance(told, Track):
+        return
+    order = identifier(told.properties.get("order_id"))
+    if event == ORDERED:
+        behaviour.orders.append(Order(order or told.message_id, who, time, measure(told)))
     elif order:
-        amount = measure(event) if event.event == REFUNDED else math.inf
+        amount = measure(told) if event == REFUNDED else math.inf
         behaviour.refunds.append(Refund(order, amount or math.inf))
+
+
+def _read_key(payload: bytes) -> tuple[str, str, str]:
+    """Decision, placement and candidate of a promotion event; empty texts for what it does not name."""
+    try:
+        plain = _promotion(payload).properties
+    except msgspec.ValidationError:
+        event = decode(payload)
+        said = event.properties if isinstance(event, Track) else {}
+        decision, placement, candidate = (
+            identifier(said.get(name)) for name in ("decision_id", "placement", "promotion_id")
+        )
+        return decision, placement, candidate
+    return plain.decision_id, plain.placement, plain.promotion_id
 
 
 def measure(event: Track) -> float:

@@ -9,14 +9,14 @@ from features.ids import digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from features.events.schema import Decision
+    from features.events.schema import Decision, DecisionOutline
     from training.labels import Floats, Ints, Queries
 
 MEANT: dict[str, Any] = {"kind": "offer", "category": "", "price": 0.0, "value": 1.0}
 """What a candidate has of which nothing is said."""
 
 
-def described(decision: Decision) -> dict[str, dict[str, Any]]:
+def described(decision: Decision | DecisionOutline) -> dict[str, dict[str, Any]]:
     """Candidate -> its attributes, of those that the catalog did not know."""
     return {str(one["id"]): MEANT | one["attributes"] for one in decision.supplied if "attributes" in one}
 

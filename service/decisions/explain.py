@@ -95,17 +95,18 @@ def _explain(question: Question, slate: Slate, page: Page) -> Explanation:
     blocked = rivals.blocked(slate, constraints)
     last = min((float(slate.priority[at]) for at in shown), default=math.nan)
     ranked = order(slate.priority)
+    worst = max((ranked.index(at) for at in shown), default=-1)
     won = EXPLORED if shown != ranked[: len(shown)] else LATER
     won = PINNED if shown and {*shown} <= {*slate.pool.pinned} else won
     is_full = len(shown) >= (slate.asked.limit or slate.placement.limit)
-    for at in ranked:
+    for turn, at in enumerate(ranked):
         if at in present or not slate.legal[at]:
             continue
         priority, gap = _finite(float(slate.priority[at])), last - float(slate.priority[at])
         if at in blocked and not (is_full and gap > 0):
             not_shown.append(tell_of(ids[at], blocked[at], priority))
         else:
-            reason = APPRENTICE if slate.placement.apprentice else _reason(gap, won)
+            reason = APPRENTICE if slate.placement.apprentice else _reason(gap, LATER if turn > worst else won)
             inputs = {} if math.isnan(gap) else {"priority": priority, "last_shown": _finite(last)}
             not_shown.append(NotShown(id=ids[at], reason=reason, priority=priority, words=reason, inputs=inputs))
     return Explanation(

@@ -1,4 +1,4 @@
-"""Who used the processors: our own processes and everybody else's. Read from /proc; elsewhere than on Linux all is NaN.
+"""Who used processors and memory: our own processes and everybody else's. Read from /proc; elsewhere all is NaN.
 
 Wall-clock figures of a shared machine are its neighbours' too: these say how much.
 """
@@ -29,27 +29,47 @@ def ticks() -> int:
 
 def tree_seconds(root: int) -> float:
     """Processor seconds of a process and its descendants, ended and reaped ones included."""
-    if not PROC.joinpath("stat").exists():
+    # own user and system time, then reaped children's
+    return sum(sum(map(int, fields[11:15])) for fields in family(root).values()) / ticks() if has_proc() else NAN
+
+
+def tree_bytes(root: int) -> float:
+    """Memory of a process and its descendants right now; what several of them share counts once."""
+    if not has_proc():
         return NAN
-    parents, used = {}, {}
+    kilobytes = 0
+    for process in family(root):
+        try:
+            told = PROC.joinpath(str(process), "smaps_rollup").read_text()
+        except OSError:  # it has ended
+            continue
+        kilobytes += sum(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:"))
+    return kilobytes * 1024.0
+
+
+def family(root: int) -> dict[int, list[str]]:
+    """A process and its descendants: the fields of its stat from the state on."""
+    told: dict[int, list[str]] = {}
     for folder in PROC.iterdir():
         if folder.name.isdigit():
             try:
-                fields = folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()
+                told[int(folder.name)] = folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()
             except OSError:  # it ended between the listing and the reading
                 continue
-            parents[int(folder.name)] = int(fields[1])
-            used[int(folder.name)] = sum(map(int, fields[11:15]))  # own user and system time, then reaped children's
-    family, grown = {root}, True
+    members, grown = {root}, True
     while grown:
-        found = {process for process, parent in parents.items() if parent in family} - family
-        family |= found
+        found = {process for process, fields in told.items() if int(fields[1]) in members} - members
+        members |= found
         grown = bool(found)
-    return sum(used.get(process, 0) for process in family) / ticks()
+    return {process: told[process] for process in members if process in told}
+
+
+def has_proc() -> bool:
+    return PROC.joinpath("stat").exists()
 
 
 def take_usage() -> Usage:
-    if not PROC.joinpath("stat").exists():
+    if not has_proc():
         return Usage(at=time.monotonic(), everyone=NAN, ours=NAN)
     user, nice, system, _, _, interrupts, soft_interrupts = map(int, (PROC / "stat").read_text().split()[1:8])
     everyone = (user + nice + system + interrupts + soft_interrupts) / ticks()

@@ -14,18 +14,21 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.table import Table
 
+ROOT = Path(__file__).resolve().parents[2]
 PHASES = ("labels", "history", "features", "fit", "evaluate", "register")
 MARK = "figures: "
 DEFAULT = (100_000, 1_000_000)
@@ -37,15 +40,17 @@ class Recorder:
     def __init__(self) -> None:
         self.phases: dict[str, dict[str, float]] = {}
         self.said: list[str] = []
+        self.memory = Memory()
 
     @contextlib.contextmanager
     def stage(self, title: str) -> Iterator[Callable[[int, int], None]]:
         wall, processor = time.monotonic(), _processor_seconds()
+        self.memory.turn()
         yield lambda _done, _total: None
         self.phases[title] = {
             "seconds": round(time.monotonic() - wall, 2),
             "processor": round(_processor_seconds() - processor, 2),
-            "peak_gib": round(_peak() / 2**30, 2),
+            "peak_gib": round(self.memory.turn() / 2**30, 2),
         }
 
     def say(self, text: str) -> None:
@@ -57,10 +62,28 @@ def _processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _peak() -> int:
-    """Bytes, of this process and of the largest that it started and waited for."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
+class Memory(threading.Thread):
+    """Looks at what this process and all that it started hold at the same time, five times a second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self._since = 0.0, 0.0
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self._look()
+            time.sleep(0.2)
+
+    def turn(self) -> float:
+        """The most since the last turn, in bytes."""
+        self._look()
+        most, self._since = self._since, 0.0
+        return most
+
+    def _look(self) -> None:
+        held = machine.tree_bytes(os.getpid())
+        self._since, self.peak = max(self._since, held), max(self.peak, held)
 
 
 def train(folder: Path, cluster: str | None) -> None:
@@ -79,7 +102,7 @@ def train(folder: Path, cluster: str | None) -> None:
         "features": len(described.signature.features),
         "seconds": round(report.seconds, 1),
         "processor": round(_processor_seconds(), 1),
-        "peak_gib": round(_peak() / 2**30, 2),
+        "peak_gib": round(recorder.memory.peak / 2**30, 2),
         "load": round(os.getloadavg()[0], 1),
         "phases": recorder.phases,
         "auc": round(described.metrics["auc"], 4),

@@ -58,10 +58,11 @@ def test_each_candidate_is_shown_or_has_its_reason(service: Service) -> None:
     assert {item["id"] for item in items} | set(reasons) == {*shop.OFFERS[:6], "nothing"}
     assert reasons.pop("nothing")["reason"] == "unknown_candidate"
     lowest = min(item["priority"] for item in items)
+    last = max(shop.OFFERS.index(item["id"]) for item in items if item["priority"] == lowest)  # ties go by the catalog
     for each in reasons.values():
         if each["priority"] < lowest:
             assert each["reason"] == f"priority is {lowest - each['priority']:.4g} below the last shown"
-        elif each["priority"] == lowest:
+        elif each["priority"] == lowest and shop.OFFERS.index(each["id"]) > last:
             assert each["reason"] == "equal priority, and later in the catalog"
         else:
             assert each["reason"] == "an explored item took the place"

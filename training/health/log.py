@@ -123,16 +123,17 @@ def _reward_of(model: Bundle) -> Target:
 
 def read_served(home: Home, reward: Target) -> Served:
     """Every exposure of which the window is closed, once."""
-    shown = logged.read_shown(home, reward).slots
+    shown = logged.read_shown(home, reward)
     rows: list[tuple[str, str, float, bool, int]] = []
     for decision in logged.read_decisions(home):
-        for slot in decision.placements:
-            seen = shown.get(logged.id_of(decision), {}).get(slot.id, {})
+        seen = shown.of(decision)
+        for slot in decision.placements if seen else ():
             version = slot.model or f"rung {slot.rung or decision.rung}"
             for item in slot.items:
-                if item.id in seen:
+                if (slot.id, item.id) in seen:
                     propensity = np.nan if item.propensity is None else item.propensity
-                    rows.append((decision.customer, version, propensity, seen[item.id][0], decision.time))
+                    rewarded, _ = seen[slot.id, item.id]
+                    rows.append((decision.customer, version, propensity, rewarded, decision.time))
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), ()]
     return Served(
         customers=[str(it) for it in columns[0]],

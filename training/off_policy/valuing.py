@@ -89,21 +89,22 @@ def find(
     most: int = 5_000,
 ) -> Found:
     """The slots of which the first pick was seen, its window closed, and its pool can be told."""
-    shown, catalogs = logged.read_shown(home).slots, read_catalogs(home)
+    # What was decided from some moment on has arrived since, and so has who saw it.
+    shown, catalogs = logged.read_shown(home, since=since), read_catalogs(home)
     slots: list[Logged] = []
     left_out: Counter[str] = Counter()
-    for decision in logged.read_decisions(home):
+    for decision in logged.read_decisions(home, since):
         if (since is not None and decision.time < since) or (until is not None and decision.time > until):
             continue
+        seen = shown.of(decision)
         for slot, earlier in _slots(decision):
-            seen = shown.get(logged.id_of(decision), {}).get(slot.id, {})
-            if not slot.items or slot.items[0].id not in seen or (placements and slot.id not in placements):
+            if not slot.items or (slot.id, slot.items[0].id) not in seen or (placements and slot.id not in placements):
                 continue
             pool = reconstruct(catalogs, decision, slot, earlier)
             if isinstance(pool, str):
                 left_out[pool] += 1
                 continue
-            clicked, _ = seen[slot.items[0].id]
+            clicked, _ = seen[slot.id, slot.items[0].id]
             slots.append(Logged(decision=decision, slot=slot, pool=pool, clicked=clicked))
     if len(slots) > most:
         slots = [slots[at] for at in np.linspace(0, len(slots) - 1, most).astype(np.int64).tolist()]

@@ -76,7 +76,7 @@ def audit(home: Home, store: FeatureStore, sample: int = SAMPLE) -> Audit:
                 collector.add(decision, slot.id, [(item.id, item.rank, False, 0.0) for item in items])
                 labels += [slot.model or ""] * len(items)
                 propensities += [np.nan if item.propensity is None else item.propensity for item in items]
-    if not collector.owner:
+    if not len(collector):
         return Audit(decisions=0, other_layouts=len(decisions) - len(known), lines=[])
     served = collector.finish()
     joined, logged = (

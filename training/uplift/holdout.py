@@ -75,10 +75,11 @@ def read(
 
 def enrol(home: Home, experiment: str, variants: tuple[str, str]) -> dict[str, Enrolled]:
     """Customer -> their first exposure."""
+    behaviour = read_behaviour(home)
+    names, exposures = list(behaviour.names.decisions), behaviour.exposures
     seen: dict[str, int] = {}
-    for touch in read_behaviour(home).exposures:
-        name = touch.key[0]
-        seen[name] = min(touch.time, seen.get(name, touch.time))
+    for number, time in zip(exposures.decision.tolist(), exposures.time.tolist(), strict=True):
+        seen[names[number]] = min(time, seen.get(names[number], time))
     first: dict[str, Enrolled] = {}
     mixed: set[str] = set()
     for decision in logged.read_decisions(home):
