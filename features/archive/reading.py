@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from features.archive.places import Bucket, at, list_settled
 from features.archive.tables import IMPORTED, SCHEMA, conform, require_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from features.archive.places import Location, Place
 
@@ -45,7 +45,7 @@ def read(
     needed = list(dict.fromkeys([*asked, "arrival", "partition", *wanted]))
 
     def load(file: File) -> pa.Table:
-        table = load_file(place, file, needed)
+        table = load_file(place, file, needed, since, until)
         for name, values in wanted.items():
             table = table.filter(pc.is_in(table[name], value_set=values))
         return _between(table, since, until)
@@ -100,12 +100,28 @@ def erasures(place: Place) -> int:
         return 0
 
 
-def load_file(place: Place, file: File, columns: Sequence[str]) -> pa.Table:
-    """Columns of one file, whatever version it has."""
+def load_file(
+    place: Place, file: File, columns: Sequence[str], since: int | None = None, until: int | None = None
+) -> pa.Table:
+    """Columns of one file, whatever version it has; at least of those rows that arrived between these instants."""
     with pq.ParquetFile(place.open(file.path)) as opened:
         require_version(opened.metadata.metadata, file.path)
         present = [name for name in columns if name in opened.schema_arrow.names]
-        return conform(opened.read(present, use_threads=file.size > LARGE), columns)
+        groups = list(_overlapping(opened.metadata, since, until))
+        return conform(opened.read_row_groups(groups, present, use_threads=file.size > LARGE), columns)
+
+
+def _overlapping(metadata: Any, since: int | None, until: int | None) -> Iterator[int]:
+    """The groups of rows that may hold something of the time: a day's file has many, by arrival."""
+    arrival = metadata.schema.names.index("arrival")
+    for number in range(metadata.num_row_groups):
+        told = metadata.row_group(number).column(arrival).statistics
+        if told is None or not told.has_min_max or _meets(told.min, told.max, since, until):
+            yield number
+
+
+def _meets(first: int, last: int, since: int | None, until: int | None) -> bool:
+    return (until is None or first <= until) and (since is None or last >= since)
 
 
 def settle(tables: list[pa.Table], columns: Sequence[str]) -> pa.Table:
@@ -135,7 +151,7 @@ def _load_missing(
 
 def _overlaps(file: File, since: int | None, until: int | None) -> bool:
     span = parse(file)
-    return span is None or ((until is None or span.first <= until) and (since is None or span.last >= since))
+    return span is None or _meets(span.first, span.last, since, until)
 
 
 def _between(table: pa.Table, since: int | None, until: int | None) -> pa.Table:

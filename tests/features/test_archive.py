@@ -20,6 +20,9 @@ from hypothesis import strategies as st
 
 from features import archive, history
 from features.archive.naming import DAY, day_folder
+from features.archive.places import at
+from features.archive.reading import load_file
+from features.archive.writing import GROUP_ROWS
 from features.events.schema import Event, Page, Track, decode
 from features.home import Home
 from features.settings import load
@@ -243,6 +246,24 @@ def test_merged_rows_are_in_groups_that_are_read_well(tmp_path: Path) -> None:
     assert pq.read_metadata(tmp_path / path).num_row_groups == 1
     arrivals = pq.ParquetFile(tmp_path / path).read(["arrival"])["arrival"].to_pylist()
     assert arrivals == sorted(arrivals)
+
+
+def test_of_a_large_file_only_what_is_of_the_time_is_opened(location: Location) -> None:
+    size = 2 * GROUP_ROWS + 10
+    rows = [{"arrival": START + at, "partition": 0, "type": "page", "message_id": f"m-{at}"} for at in range(size)]
+    archive.write(location, "0", pa.Table.from_pylist(rows, schema=archive.SCHEMA))
+    [file] = archive.files(location)
+    times = [(None, None), (None, START - 1), (START + size, None), (START + 5, START + 5)]
+    times += [(START + GROUP_ROWS - 1, START + GROUP_ROWS), (START + 2 * GROUP_ROWS, None), (None, START + GROUP_ROWS)]
+    opened = [len(load_file(at(location), file, ["arrival"], *time)) for time in times]
+    assert opened == [size, 0, 0, GROUP_ROWS, 2 * GROUP_ROWS, 10, 2 * GROUP_ROWS]
+    for since, until in times:
+        found = archive.read(location, ["arrival"], since=since, until=until)["arrival"].to_pylist()
+        assert found == [
+            START + place
+            for place in range(size)
+            if (since is None or START + place >= since) and (until is None or START + place <= until)
+        ]
 
 
 def test_who_reads_while_files_are_written_and_merged_sees_each_event_once(location: Location) -> None:
