@@ -9,7 +9,8 @@ from features.ids import digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from features.events.schema import Decision, DecisionOutline
+    from features.events.outline import DecisionOutline
+    from features.events.schema import Decision
     from training.labels import Floats, Ints, Queries
 
 MEANT: dict[str, Any] = {"kind": "offer", "category": "", "price": 0.0, "value": 1.0}

@@ -222,35 +222,6 @@ class DecisionHead(Recorded, frozen=True, kw_only=True, tag="decision"):
     """A decision without what was served."""
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What stood in a slot, and where."""
-
-    id: str
-    rank: int
-
-
-class SlotShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    id: str
-    items: list[Shown]
-
-
-class StateNamed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which of a customer's rows was read, without the row."""
-
-    applied: int
-
-
-class DecisionOutline(Recorded, frozen=True, kw_only=True, tag="decision"):
-    """A decision as labels need it: millions of them are read. Fields are those of `Decision`."""
-
-    placements: list[SlotShown]
-    supplied: list[dict[str, Any]] = []
-    snapshot_time: int
-    state: StateNamed | None = None
-    events: list[Track | Identify | Page | Screen | Group | Alias] = []
-    bot: bool = False
-
-
 Sent = Track | Identify | Page | Screen | Group | Alias
 Said = Sent | Joined | ConsentGiven | Erased | CatalogPublished | SnapshotTaken
 Event = Said | Decision
@@ -259,7 +230,6 @@ Skimmed = Said | DecisionHead
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _skimmer: msgspec.json.Decoder[Skimmed] = msgspec.json.Decoder(Skimmed)
-_outliner: msgspec.json.Decoder[DecisionOutline] = msgspec.json.Decoder(DecisionOutline)
 
 
 def encode(event: Event | Skimmed) -> bytes:
@@ -275,8 +245,3 @@ def decode(payload: bytes) -> Event:
 def skim(payload: bytes) -> Skimmed:
     """As `decode`, but passing over what decisions served: most of a stream's bytes, and no input of a feature."""
     return _skimmer.decode(payload)
-
-
-def outline(payload: bytes) -> DecisionOutline:
-    """A decision's outline; raises msgspec.ValidationError, also for other events."""
-    return _outliner.decode(payload)

@@ -17,6 +17,7 @@ from features.store import open_store
 from models import off_policy
 from models.off_policy import OffPolicyError
 from training import logged
+from training.collector import Collector
 from training.dataset import Source
 from training.labels import CLICK, read_zone
 from training.off_policy.pools import Pool, read_catalogs, reconstruct
@@ -123,7 +124,7 @@ def _score(home: Home, propensities: Propensities, slots: list[Logged]) -> Float
     """(r,) the propensity of every candidate of every pool, slot by slot."""
     current = LAYOUTS["customer"].version
     as_logged = all(it.decision.state is None or it.decision.state.layout == current for it in slots)
-    collector = logged.Collector(read_zone(home), CLICK, as_logged)
+    collector = Collector(read_zone(home), CLICK, as_logged)
     for it in slots:
         collector.add(it.decision, it.slot.id, [(candidate, 1, False, 0.0) for candidate in it.pool.candidates])
     queries = collector.finish()

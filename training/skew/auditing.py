@@ -14,9 +14,10 @@ import numpy as np
 from features import archive
 from features.aggregates.rows import LAYOUTS
 from models.bundle import BundleError, load
+from training.collector import Collector
 from training.dataset import Source
 from training.labels import read_zone
-from training.logged import Collector, read_decisions
+from training.logged import read_decisions
 
 if TYPE_CHECKING:
     from pathlib import Path
