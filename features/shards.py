@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from features.aggregates.runs import Ints
     from features.events.schema import Event
-    from features.extraction import Recorded
     from features.historical import Identified
     from features.home import Home
     from features.ordering import Ordered
@@ -47,16 +46,16 @@ def rebuild(home: Home, pool: Executor, progress: Callable[[int, int], None] = l
     `progress` is told (parts of the work done, in all). The workers of `pool` see the home.
     """
     with history.replacing(home) as fresh:
-        recorded = extract(home.archive, lambda done, total: progress(done, 4 * max(total, done)), pool)
-        ordered = order(recorded)
+        # Nothing else holds what was extracted: in another order it stands in memory a second time.
+        ordered = order(extract(home.archive, lambda done, total: progress(done, 4 * max(total, done)), pool))
         count = max(FEWEST, len(ordered.recorded.arrival) // EVENTS)
-        total = 4 * max(recorded.events, 1)
+        total = 4 * max(ordered.recorded.events, 1)
 
         def tell(done: int) -> None:
             progress(total // 4 + done * (total - total // 4) // (2 * count), total)
 
         identities, passed, rows = _customers(fresh / "customer", ordered, count, pool, tell)
-        rows += _candidates(fresh, recorded, ordered, passed, count, pool, tell)
+        rows += _candidates(fresh, ordered, passed, count, pool, tell)
         write_identities(fresh / "identity", identities)
         write_attributes(fresh / "attributes", {0: _catalogs(home)})
         progress(total, total)
@@ -123,7 +122,6 @@ def _shard(owners: dict[str, str], text: str, count: int) -> int:
 
 def _candidates(
     folder: Path,
-    recorded: Recorded,
     ordered: Ordered,
     passed: Passed,
     count: int,
@@ -131,15 +129,15 @@ def _candidates(
     tell: Callable[[int], None],
 ) -> int:
     behaviour = ordered.recorded
-    times, ends = snapshots(recorded)
-    end = max([last for _, last in recorded.spans.values()] + times[-1:].tolist(), default=0) + 1
+    times, ends = snapshots(behaviour)
+    end = max([last for _, last in behaviour.spans.values()] + times[-1:].tolist(), default=0) + 1
     interval = np.zeros(len(behaviour.arrival), np.int64)
     for partition, lasts in ends.items():
         mine = behaviour.partition == partition
         interval[mine] = np.searchsorted(lasts, behaviour.arrival[mine])
     stamps = np.append(times, end)[interval]
     of_items, of_before = behaviour.candidate % count, passed.before % count
-    partitions = sorted(recorded.spans)
+    partitions = sorted(behaviour.spans)
 
     def gather(number: int) -> tuple[Any, ...]:
         """What `write_candidates` asks for."""
