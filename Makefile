@@ -40,7 +40,7 @@ clean: ## Remove the environment, caches and builds; data in .kairos stays.
 
 # The environment. uv from PATH chooses (or fetches) a Python by itself; without uv, candidates are run to see whether
 # they fit, as a name on PATH may be a shim for a version that is not there.
-$(INSTALLED): pyproject.toml uv.lock tests/service/segment_node/package-lock.json tests/service/ofrep_node/package-lock.json
+$(INSTALLED): pyproject.toml uv.lock tests/service/segment_node/package-lock.json tests/service/ofrep_node/package-lock.json tests/service/ofrep_web/package-lock.json
 	@set -eu; \
 	unset VIRTUAL_ENV; export UV_PROJECT_ENVIRONMENT=.venv; \
 	if command -v uv > /dev/null 2>&1 && uv --version > /dev/null 2>&1; then \

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.catalog.compiled import compile_catalog
+from service.catalog.schema import Catalog
+from service.experiments.flags.evaluation import version_at
 from tests.service import shop
 from tests.service.flagging import COLOURS, FLAGS, PLAIN, SPLIT, catalog, flagged, given, put
 from tests.service.running import wait_until
@@ -163,8 +167,10 @@ def test_pages_of_other_origins_may_ask(flagged: Service) -> None:
         assert reply.headers["access-control-allow-origin"] == "*"
 
 
-def streamed(service: Service, ready: threading.Event, got: list[dict[str, Any]]) -> None:
-    with service.http.stream("GET", "/ofrep/v1/stream") as answer:
+def follow(service: Service, ready: threading.Event, got: list[dict[str, Any]], path: str, known: str = "") -> None:
+    """Until the stream has told of one change."""
+    headers = {"Last-Event-ID": known} if known else {}
+    with service.http.stream("GET", path, headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for line in answer.iter_lines():
             ready.set()
@@ -173,12 +179,19 @@ def streamed(service: Service, ready: threading.Event, got: list[dict[str, Any]]
                 return
 
 
+def version(service: Service) -> str:
+    """Of the flags, as a bulk answer has it."""
+    told: str = service.post(FLAGS, {"context": {"targetingKey": "a"}}).json()["metadata"]["version"]
+    return told
+
+
 def test_a_kill_switch_is_told_and_holds_in_every_process(flagged: Service) -> None:
-    stream = flagged.post(FLAGS, {"context": {"targetingKey": "a"}}).json()["eventStreams"][0]
-    assert stream == {"type": "sse", "endpoint": {"requestUri": "/ofrep/v1/stream"}, "inactivityDelaySec": 120}
+    answer = flagged.post(FLAGS, {"context": {"targetingKey": "a"}}).json()
+    stream = f"/ofrep/v1/stream?version={answer['metadata']['version']}"
+    assert answer["eventStreams"] == [{"type": "sse", "endpoint": {"requestUri": stream}, "inactivityDelaySec": 120}]
     ready = threading.Event()
     got: list[dict[str, Any]] = []
-    listening = threading.Thread(target=streamed, args=(flagged, ready, got))
+    listening = threading.Thread(target=follow, args=(flagged, ready, got, stream))
     listening.start()
     assert ready.wait(30)
     put(flagged, catalog(candidates=[{**one, "price": 99.0} for one in shop.CANDIDATES]))  # concerns no flag
@@ -190,13 +203,57 @@ def test_a_kill_switch_is_told_and_holds_in_every_process(flagged: Service) -> N
     assert not listening.is_alive()
     assert [each["type"] for each in got] == ["refetchEvaluation"]
     assert abs(got[0]["lastModified"] - time.time()) < 60
-    metadata = flagged.post(FLAGS, {"context": {"targetingKey": "a"}}).json()["metadata"]
-    assert got[0]["etag"] == metadata["version"]
+    assert got[0]["etag"] == version(flagged)
     for api in flagged.apis:
         with flagged.at(api) as here:
             assert "value" not in given(here, "a")["switch"]
             assert given(here, "a")["colour"]["reason"] == "DISABLED"
     put(flagged, catalog())
+
+
+def test_what_changed_before_a_stream_was_opened_or_while_it_was_broken_is_told_at_once(flagged: Service) -> None:
+    before = version(flagged)
+    put(flagged, catalog(flags=[{**PLAIN[0], "enabled": False}, *PLAIN[1:]]))
+    now = version(flagged)
+    assert now != before
+    for path, known in ((f"/ofrep/v1/stream?version={before}", ""), (f"/ofrep/v1/stream?version={now}", before)):
+        got: list[dict[str, Any]] = []
+        follow(flagged, threading.Event(), got, path, known)
+        assert got[0]["etag"] == now
+    put(flagged, catalog())
+
+
+def test_a_process_that_is_asked_for_what_another_one_has_told_waits_until_it_has_it(flagged: Service) -> None:
+    off = catalog(flags=[{**PLAIN[0], "enabled": False}, *PLAIN[1:]])
+    put(flagged, off)
+    later = version(flagged)
+
+    def is_waited_for() -> bool:
+        """False if the machine was too busy to publish within the time that a process waits."""
+        put(flagged, catalog())
+        got: list[dict[str, Any]] = []
+
+        def ask(here: Service) -> None:
+            got.append(here.post(f"{FLAGS}?flagConfigEtag={later}", {"context": {"targetingKey": "a"}}).json())
+
+        with flagged.at(flagged.apis[0]) as here:
+            asking = threading.Thread(target=ask, args=(here,))
+            asking.start()
+            put(flagged, off)
+            asking.join()
+        return bool(got[0]["metadata"]["version"] == later)
+
+    wait_until(is_waited_for)
+    put(flagged, catalog())
+
+
+def test_what_begins_and_ends_by_itself_makes_another_version_of_the_flags() -> None:
+    span = {"starts": "2026-12-01T00:00:00Z", "ends": "2026-12-14T00:00:00Z"}
+    compiled = compile_catalog(Catalog.model_validate(catalog(experiments=[SPLIT | span])), "1")
+    days = [datetime(2026, 11, 30, tzinfo=UTC) + timedelta(days=day) for day in (0, 1, 13, 14)]
+    versions = [version_at(compiled, int(day.timestamp() * 1e6)) for day in days]
+    assert versions[1] == versions[2]
+    assert len(set(versions)) == 3
 
 
 def test_a_hundred_flags_are_evaluated_at_once(flagged: Service) -> None:

@@ -86,6 +86,12 @@ def version_flags(catalog: Catalog) -> str:
     return hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
 
 
+def version_at(compiled: Compiled, now: int) -> str:
+    """The same with what begins and ends by itself: another one where values may be others than before."""
+    splits = [flag for flag in compiled.flags.values() if isinstance(flag, Split)]
+    return f"{compiled.flags_version}.{sum((one.starts <= now) + (one.ends <= now) for one in splits)}"
+
+
 def evaluate(compiled: Compiled, keys: Iterable[str], asking: Asking) -> list[Evaluated]:
     """Of flags that there are, in the order of `keys`."""
     wanted = [(key, compiled.flags[key]) for key in keys]

@@ -1,19 +1,16 @@
-"""The OpenFeature Remote Evaluation Protocol 0.3: one flag, all flags, and a stream that tells when to ask again."""
+"""The OpenFeature Remote Evaluation Protocol 0.3: one flag, or all flags."""
 
-import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post, route
+from litestar import MediaType, Request, Response, post, route
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath
-from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from service.bodies import read
 from service.catalog.compiled import Compiled
@@ -21,7 +18,8 @@ from service.customers.paths import read_id
 from service.events.keys import is_known
 from service.events.origins import ALLOWED, allow_all
 from service.experiments.flags.asking import Ids, ask
-from service.experiments.flags.evaluation import Asking, Evaluated, evaluate
+from service.experiments.flags.changes import STREAM, catch_up, changes
+from service.experiments.flags.evaluation import Asking, Evaluated, evaluate, version_at
 from service.experiments.flags.schema import (
     BulkEvaluation,
     Code,
@@ -32,13 +30,8 @@ from service.experiments.flags.schema import (
 )
 
 FLAGS = "/ofrep/v1/evaluate/flags"
-STREAM = "/ofrep/v1/stream"
 KEY, ANONYMOUS = "targetingKey", "anonymousId"
 LONGEST_ID = 256
-PATIENCE = 1.0
-"""Seconds after which a stream looks whether the service ends."""
-ALIVE = 15.0
-"""Seconds after which a stream says that it is there."""
 
 
 class RefusedError(Exception):
@@ -111,18 +104,23 @@ async def single(key: FromPath[str], request: Request[Any, Any, Any], state: Sta
     | _failures(400),
 )
 async def bulk(request: Request[Any, Any, Any], state: State) -> Response[Any]:
-    """The values of all flags for `context.targetingKey`; the ETag stands for all of them together."""
+    """The values of all flags for `context.targetingKey`; the ETag stands for all of them together.
+
+    `flagConfigEtag` is what the stream told last: this process may be the last to take it up.
+    """
     if not _is_allowed(request, state):
         return Response(None, status_code=401)
+    await catch_up(state.live, request.query_params.get("flagConfigEtag"))
     compiled = state.live.frame.compiled
+    version = version_at(compiled, time.time_ns() // 1000)
     try:
         asking = await _ask(request, state, compiled)
     except RefusedError as error:
         return _fail(400, error.code, error.details)
     answer = BulkEvaluation(
         flags=evaluate(compiled, compiled.flags, asking),
-        metadata={"version": compiled.flags_version},
-        event_streams=[EventStream(endpoint=Endpoint(request_uri=STREAM))],
+        metadata={"version": version},
+        event_streams=[EventStream(endpoint=Endpoint(request_uri=f"{STREAM}?version={version}"))],
     )
     body = msgspec.json.encode(answer)
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
@@ -131,32 +129,6 @@ async def bulk(request: Request[Any, Any, Any], state: State) -> Response[Any]:
     if tag in known:
         return Response(b"", status_code=304, headers=headers)
     return Response(body, media_type=MediaType.JSON, headers=headers)
-
-
-@get(STREAM, media_type="text/event-stream", middleware=[allow_all], include_in_schema=False)
-async def changes(state: State) -> ServerSentEvent:
-    """Server-sent events: `refetchEvaluation` whenever flags may have other values than before."""
-    return ServerSentEvent(_tell_changes(state))
-
-
-async def _tell_changes(state: State) -> AsyncIterator[ServerSentEventMessage]:
-    live = state.live
-    said, quiet = live.frame.compiled.flags_version, time.monotonic()
-    yield ServerSentEventMessage(data=None, comment="flags")
-    while not state.is_ending():
-        swapped = live.swapped
-        version = live.frame.compiled.flags_version
-        if version != said:
-            said, quiet = version, time.monotonic()
-            notice = {"type": "refetchEvaluation", "etag": version, "lastModified": int(time.time())}
-            yield ServerSentEventMessage(data=msgspec.json.encode(notice).decode())
-        elif time.monotonic() - quiet > ALIVE:
-            quiet = time.monotonic()
-            yield ServerSentEventMessage(data=None, comment="alive")
-        try:
-            await asyncio.wait_for(swapped.wait(), PATIENCE)
-        except TimeoutError:
-            continue
 
 
 async def _ask(request: Request[Any, Any, Any], state: State, compiled: Compiled) -> Asking:

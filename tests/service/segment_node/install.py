@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parents[1]
-CLIENTS = {"segment_node": "@segment/analytics-node", "ofrep_node": "@openfeature/ofrep-provider"}
+CLIENTS = {
+    "segment_node": "@segment/analytics-node",
+    "ofrep_node": "@openfeature/ofrep-provider",
+    "ofrep_web": "@openfeature/ofrep-web-provider",
+}
 """Folder with the lock file -> what must be there after it is installed."""
 FOLDER = Path(sys.prefix) / "segment_node"
 OPTIONS = (
