@@ -4,6 +4,7 @@ A location is a folder or a URL of any file system that fsspec speaks to; all fu
 """
 
 from features.archive.compaction import compact as compact
+from features.archive.cutting import cut as cut
 from features.archive.erasing import erase as erase
 from features.archive.naming import File as File
 from features.archive.places import ArchiveError as ArchiveError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from features.archive.places import Bucket, at, list_settled
 from features.archive.tables import IMPORTED, SCHEMA, conform, require_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from features.archive.places import Location, Place
 
@@ -25,6 +25,7 @@ FAR = 16
 """Files read at once from elsewhere."""
 LARGE = 4 << 20
 ERASURES = "_erasures"
+EVER = -(1 << 63), (1 << 63) - 1
 
 
 def read(
@@ -52,7 +53,7 @@ def read(
 
     loaded: dict[File, pa.Table] = {}
     for attempt in range(ATTEMPTS):
-        chosen = [file for file in list_settled(place) if _overlaps(file, since, until)]
+        chosen = [file for file in list_settled(place) if overlaps(file, since, until)]
         try:
             _load_missing(place, chosen, loaded, load)
             break
@@ -107,20 +108,19 @@ def load_file(
     with pq.ParquetFile(place.open(file.path)) as opened:
         require_version(opened.metadata.metadata, file.path)
         present = [name for name in columns if name in opened.schema_arrow.names]
-        groups = list(_overlapping(opened.metadata, since, until))
+        groups = [at for at, span in enumerate(spans(opened.metadata)) if meets(*span, since, until)]
         return conform(opened.read_row_groups(groups, present, use_threads=file.size > LARGE), columns)
 
 
-def _overlapping(metadata: Any, since: int | None, until: int | None) -> Iterator[int]:
-    """The groups of rows that may hold something of the time: a day's file has many, by arrival."""
+def spans(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
+    """(first arrival, last arrival) of each group of rows: a day's file has many, by arrival. All times if not told."""
     arrival = metadata.schema.names.index("arrival")
-    for number in range(metadata.num_row_groups):
-        told = metadata.row_group(number).column(arrival).statistics
-        if told is None or not told.has_min_max or _meets(told.min, told.max, since, until):
-            yield number
+    told = [metadata.row_group(at).column(arrival).statistics for at in range(metadata.num_row_groups)]
+    return [EVER if one is None or not one.has_min_max else (int(one.min), int(one.max)) for one in told]
 
 
-def _meets(first: int, last: int, since: int | None, until: int | None) -> bool:
+def meets(first: int, last: int, since: int | None, until: int | None) -> bool:
+    """Whether what arrived from the first to the last may have something of a time."""
     return (until is None or first <= until) and (since is None or last >= since)
 
 
@@ -149,9 +149,10 @@ def _load_missing(
         loaded.update(zip(missing, pool.map(load, missing), strict=True))
 
 
-def _overlaps(file: File, since: int | None, until: int | None) -> bool:
+def overlaps(file: File, since: int | None, until: int | None) -> bool:
+    """Whether a file may have something of a time."""
     span = parse(file)
-    return span is None or _meets(span.first, span.last, since, until)
+    return span is None or meets(span.first, span.last, since, until)
 
 
 def _between(table: pa.Table, since: int | None, until: int | None) -> pa.Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -154,6 +155,28 @@ def test_parts_of_it_can_be_read(location: Location) -> None:
         event.message_id for event in expected if event.customer != "c-0"
     )
     assert found["arrival"].to_pylist() == sorted(found["arrival"].to_pylist())
+
+
+@pytest.mark.parametrize("most", [1, 4000, 1 << 40])
+def test_a_large_file_is_read_in_spans_of_which_each_opens_a_part_of_it(tmp_path: Path, most: int) -> None:
+    count = 3 * GROUP_ROWS
+    arrivals = np.arange(count) * (DAY // count) + START
+    events = archive.tabulate(0, [archive.entry(START, page(0, START))]).take(np.zeros(count, np.int64))
+    for partition in range(2):
+        columns = {"arrival": arrivals + partition, "partition": np.full(count, partition, np.int32)}
+        table = pa.table({name: columns.get(name, events[name]) for name in archive.SCHEMA.names}, archive.SCHEMA)
+        archive.write(tmp_path, str(partition), table)
+    since, last = START + DAY // 3, START + DAY - 1
+    ends = archive.cut(tmp_path, since, last, most)
+    assert ends[-1] == last
+    spans = list(zip([since, *(end + 1 for end in ends)], ends, strict=False))
+    found = [archive.read(tmp_path, ["arrival", "partition"], since=first, until=until) for first, until in spans]
+    assert pa.concat_tables(found) == archive.read(tmp_path, ["arrival", "partition"], since=since, until=last)
+    largest = max(map(len, found))
+    assert largest <= (2 * GROUP_ROWS if most == 1 else 2 * count)
+    assert (len(ends) == 1) == (most > 4000)
+    first = archive.files(tmp_path)[0]
+    assert len(load_file(at(tmp_path), first, ["arrival"], since=START + DAY - 10**9)) == GROUP_ROWS
 
 
 def test_other_programs_read_it_as_it_is(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import archive
-from features.archive.naming import DAY, parse
+from features.archive.naming import parse
 from features.archive.places import at
 from features.archive.reading import erasures, load_file
 from features.archive.tables import IMPORTED
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from features.archive.naming import File
     from features.home import Home
     from service.experiments.reports.trials import Trial
+
+
+BYTES = 128 << 20
+"""Of events, as they are in memory, that are read at a time."""
 
 
 @contextlib.contextmanager
@@ -78,7 +82,9 @@ class Marks:
 
 
 def _fresh(home: Home, trial: Trial, state: Connection) -> Iterator[tuple[Marks, pa.Table]]:
-    """What was not read yet: new imports, then what arrived, day by day. Each table is to be folded before the next."""
+    """What was not read yet: new imports, then what arrived, some at a time, so that memory does not grow with the
+    archive. Each table is to be folded before the next.
+    """
     listed = archive.files(home.archive)
     known = {path for (path,) in state.execute("select path from read").fetchall()}
     for file in listed:
@@ -88,8 +94,7 @@ def _fresh(home: Home, trial: Trial, state: Connection) -> Iterator[tuple[Marks,
     cursor = dict(state.execute("select partition, arrival from cursor").fetchall())
     first, ends = _ahead(listed, cursor)
     last = max(ends.values(), default=0)
-    while first <= last:
-        until = min(last, (first // DAY + 1) * DAY - 1)
+    for until in archive.cut(home.archive, first, last, BYTES) if ends else ():
         table = archive.read(home.archive, COLUMNS, types(trial), since=first, until=until)
         yield (
             Marks({partition: min(end, until) for partition, end in ends.items() if cursor.get(partition, 0) < until}),

@@ -36,7 +36,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
     forced: int = 0
     bots: int = 0
     unassigned: int = 0
-    """Seen only while their row could not be read."""
+    """Seen only while their row could not be read, or in flags whose moving chance was not told."""
     merged: int = 0
     """Turned out to be the same person as another one in the same variant: they count as one."""
 
@@ -138,12 +138,20 @@ def _persons(state: Connection, ids: Ints) -> Ints:
         "join owners b on b.person = l.person where a.unit <> b.unit"
     ).fetchnumpy()
     one, other = (np.asarray(pairs[name], np.int64) for name in ("one", "other"))
-    there = np.isin(one, ids) & np.isin(other, ids)
+    there = _are_in(ids, one) & _are_in(ids, other)
     if not there.any():
         return np.arange(len(ids))
     ends = np.searchsorted(ids, one[there]), np.searchsorted(ids, other[there])
     graph = coo_matrix((np.ones(len(ends[0])), ends), (len(ids), len(ids)))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _are_in(ids: Ints, some: Ints) -> NDArray[np.bool_]:
+    """Whether each is among the ids, which ascend."""
+    if not len(ids):
+        return np.zeros(len(some), np.bool_)
+    found: NDArray[np.bool_] = ids[np.minimum(np.searchsorted(ids, some), len(ids) - 1)] == some
+    return found
 
 
 def _met_two(person: Ints, arm: Ints, count: int) -> NDArray[np.bool_]:
@@ -158,6 +166,7 @@ def _leaders(person: Ints, good: NDArray[np.bool_], first: Ints) -> Ints:
     """Unit -> the unit of its person that was enrolled first; itself where it is not in the analysis."""
     leaders = np.arange(len(person))
     rows = np.flatnonzero(good)
+    rows = rows[np.bincount(person[rows], minlength=len(person))[person[rows]] > 1]
     order = rows[np.lexsort((first[rows], person[rows]))]
     starts = np.flatnonzero(np.diff(person[order], prepend=-1))
     spans = np.diff(np.append(starts, len(order)))
