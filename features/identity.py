@@ -41,7 +41,9 @@ def owned(row: Row, arrival: int) -> bool:
 
 
 def hand_over(row: Row, target: str, arrival: int, received: int) -> Joined:
-    """Empty the row and give it an owner; the event that brings what was in it there."""
+    """Empty the row and give it an owner; the event that brings what was in it there. When the id was seen first stays
+    with it: experiments on visitors go by that.
+    """
     numbers, ids = pack(row)
     assigned, assignment = assignment_of(row)
     joined = Joined(
@@ -65,6 +67,7 @@ def hand_over(row: Row, target: str, arrival: int, received: int) -> Joined:
     )
     row.states = blank(LAYOUT, row.text).states
     row.owner, row.linked, row.applied, row.consent, row.traits = target, arrival, arrival, {}, {}
+    row.assigned, row.assignment = min(assigned, arrival), assignment
     return joined
 
 

@@ -61,8 +61,8 @@ class Allocation(Part):
     every: Duration | None = None
     """Of `thompson`: how often the weights move; once an hour if left out."""
     returning: Duration | None = None
-    """Of `thompson`: customers who were known before the experiment began come in over so long, each at a moment of
-    its own and under the weights of then; if left out, at once and under the first weights."""
+    """Of `thompson`: customers, or visitors, who were known before the experiment began come in over so long, each at a
+    moment of its own and under the weights of then; if left out, at once and under the first weights."""
 
 
 class Move(Part):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from features.home import Home
 
 
+HISTORY = "history.jsonl"
+
+
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """A version that went live."""
 
@@ -35,7 +38,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 def history(home: Home) -> list[Publication]:
     """All publications, the oldest first; where none are kept, as the archive has them, which are kept then."""
-    path = home.catalogs / "history.jsonl"
+    path = home.catalogs / HISTORY
     if not path.exists():
         _rebuild(home, path)
     try:
@@ -47,6 +50,11 @@ def history(home: Home) -> list[Publication]:
         with contextlib.suppress(msgspec.MsgspecError):  # cut short by a full disk or a crash
             found.append(msgspec.json.decode(line, type=Publication))
     return found
+
+
+def has_history(home: Home) -> bool:
+    """Whether one is kept, so that it need not be looked for in the archive."""
+    return (home.catalogs / HISTORY).exists()
 
 
 def document_path(home: Home, version: str) -> Path:

@@ -43,6 +43,8 @@ class Gathered(msgspec.Struct, frozen=True):
     """Of a customer who cannot be read, the catalog's default holds."""
     unit: str = ""
     """The id under which the customer was seen first."""
+    visited: int = 0
+    """When the visitor's own id was, in microseconds."""
     traits: Traits = {}
 
 
@@ -84,7 +86,8 @@ async def gather(
                 found = await look()
         events = [belonging(event, found) for event in events]
         attention = await _attend(store, inquiry, found, for_reading())
-        return Gathered(found.customer, found.row, events, True, attention, found.consent, found.unit, found.traits)
+        who = found.consent, found.unit, found.visited, found.traits
+        return Gathered(found.customer, found.row, events, True, attention, *who)
     except UnreachableError:
         return msgspec.structs.replace(unread(request), events=events)
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from features import consent, traits
+from features.aggregates.columns import slot_of
 from features.aggregates.rows import LAYOUTS, blank
 from features.identity import MOST_HOPS, assignment_of, link_of
+from service.experiments.allocation.epochs import NEW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from features.traits import Traits
     from service.decisions.store import DecisionStore
     from service.events.normalise import Event
+
+
+FIRST_SEEN = slot_of(LAYOUTS["customer"], "customer__any__first_seen")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -33,6 +38,8 @@ class Found(msgspec.Struct, frozen=True):
     """Arrivals of the events in the row that the worker had not come to."""
     unit: str = ""
     """The id under which the customer was seen first: experiments go by it."""
+    visited: int = 0
+    """When the last of the ids was seen first, in microseconds, whoever it was joined to; as of `seen_of`."""
     traits: Traits = {}
     beside: Sequence[Any] = ()
     """The answers to what was asked beside."""
@@ -73,7 +80,15 @@ async def identify(
             told = traits.merge(told, dict(stranger.traits))
             merged.append(other)
     fresh = frozenset(arrival for one in known.values() for arrival in one.fresh)
-    return Found(chain, row, said, fresh, _unit(merged, known), told, answers)
+    last = known[ids[-1]]
+    visited = last.assigned if last.owner else seen_of(last.row)
+    return Found(chain, row, said, fresh, _unit(merged, known), visited, told, answers)
+
+
+def seen_of(row: Packed | None) -> int:
+    """When a customer was seen first, in microseconds: NEW for one without events."""
+    first = 0.0 if row is None else float(row.numbers[FIRST_SEEN])
+    return int(first * 1e6) if first else NEW
 
 
 def _unit(ids: Sequence[str], known: Mapping[str, Known]) -> str:

@@ -49,6 +49,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """The id under which the customer was seen first; empty for whom no experiment is to know."""
     anonymous: str = ""
     """The visitor's own id, the unit of experiments on visitors."""
+    visited: int = 0
+    """When that was seen first, in microseconds."""
     bot: bool = False
     state: Packed | None
     """The customer's row; None for one without events."""

@@ -67,6 +67,7 @@ def record(
         attention=question.attention if any(slate.pool.is_bounded for slate in chosen.slates) else None,
         events=events,
         unit=question.unit,
+        visited=question.visited,
         variants=chosen.variants,
         forced=sorted(question.flags),
         chances=chosen.chances,

@@ -62,6 +62,7 @@ def ask_again(logged: Decision, frame: Frame, models: Mapping[str, Bundle]) -> Q
         },
         unit=logged.unit,
         anonymous=logged.anonymous_id or "",
+        visited=logged.visited,
         bot=logged.bot,
         state=state,
         traits=logged.traits,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from features.aggregates.columns import close, slot_of
-from features.aggregates.rows import LAYOUTS
+from features.aggregates.columns import close
 from models.matrix import moment, zone_of
 from service.decisions.expressions import TRAITS, given
+from service.decisions.identity import seen_of
 from service.decisions.scoring import open_customer
-from service.experiments.allocation.epochs import NEW
 from service.experiments.assignment import Units, assign, concerning
 from service.experiments.subjects import Subject
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from features.aggregates.columns import Columns
-    from features.store import Packed
     from service.decisions.question import Question
     from service.decisions.scoring import Customer
 
@@ -34,9 +32,6 @@ class Variants(msgspec.Struct, frozen=True):
     """Experiments that concern the page could not be told, as the customer could not be read."""
     chances: dict[str, float] = {}
     """Experiment -> the probability with which its variant was given, where weights move."""
-
-
-FIRST_SEEN = slot_of(LAYOUTS["customer"], "customer__any__first_seen")
 
 
 def assign_variants(question: Question, customer: Customer | None) -> Variants:
@@ -53,15 +48,10 @@ def assign_variants(question: Question, customer: Customer | None) -> Variants:
     features = remember(lambda: (customer or open_customer(question)).columns, question.now, question.context, zone)
     context = question.context | {TRAITS: given(question, TRAITS)} if question.traits else question.context
     subject = Subject(question.now, context, features)
-    units = Units(question.unit, question.anonymous, seen_of(question.state) if question.personalised else 0)
+    seen = (seen_of(question.state), question.visited) if question.personalised else (0, 0)
+    units = Units(question.unit, question.anonymous, *seen)
     assigned = assign(table, units, question.now, concerns, forced, subject.holds)
     return Variants(assigned.variants, chances=assigned.chances)
-
-
-def seen_of(row: Packed | None) -> int:
-    """When a customer was seen first, in microseconds: NEW for one without events."""
-    first = 0.0 if row is None else float(row.numbers[FIRST_SEEN])
-    return int(first * 1e6) if first else NEW
 
 
 def remember(

@@ -82,6 +82,8 @@ class Units(msgspec.Struct, frozen=True):
     anonymous: str = ""
     seen: int = NEW
     """When that was, in microseconds; 0: nobody is to know, but long ago."""
+    visited: int = NEW
+    """When the anonymous id was."""
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -191,7 +193,7 @@ def assign(
             continue
         arm = int(entry.arms[mine[1 + 2 * at]])
         if entry.epochs is not None:
-            came = enter(entry.epochs, units.seen, now, mine[entry.own])
+            came = enter(entry.epochs, units.visited if entry.anonymous else units.seen, now, mine[entry.own])
             arm, chances[entry.id] = bind(entry.epochs, came, mine[1 + 2 * at], arm) if came <= now else OUTSIDE
         if arm == NOBODY or not (entry.eligibility is None or holds(entry.eligibility)):
             chances.pop(entry.id, None)

@@ -95,6 +95,17 @@ def test_who_was_known_before_comes_in_at_once_or_at_a_moment_of_their_own() -> 
     assert given(spread, "fresh", BEGIN + 2 * DAY, BEGIN + 2 * DAY).variants
 
 
+def test_visitors_are_bound_by_when_they_were_seen_first_whoever_they_turn_out_to_be() -> None:
+    of = table(unit="anonymous")
+    for number in range(300):
+        visitor, came = f"a-{number}", BEGIN + number * 3 * DAY // 300
+        first = assign(of, Units(visitor, visitor, came, came), came, lambda _: True, {}, lambda _: True)
+        for customer, seen in (("c-1", BEGIN - DAY), (f"c-{number}", came + DAY)):
+            units = Units(customer, visitor, seen, came)
+            later = assign(of, units, BEGIN + 9 * DAY, lambda _: True, {}, lambda _: True)
+            assert (later.variants, later.chances) == (first.variants, first.chances)
+
+
 def test_fewer_units_keep_the_chances_exact() -> None:
     of = table(share=0.1)
     told = [given(of, f"c-{number}", BEGIN + DAY, BEGIN + DAY) for number in range(5000)]
@@ -129,16 +140,6 @@ def test_decisions_log_the_chance_and_are_made_again_to_the_bit() -> None:
         (
             {"allocation": {"kind": "thompson", "floor": 0.5}},
             "allocation.floor: 2 variants with 0.5 each leave nothing to move: say less than 0.5",
-        ),
-        (
-            {"unit": "anonymous"},
-            "unit: weights that move bind customers, who are anonymous visitors until they sign in: say "
-            "`unit: customer`, or allocate fixed weights",
-        ),
-        (
-            {"variants": [{"id": "a", "value": 1}, {"id": "b", "value": 2}]},
-            "allocation.kind: exposures to flags do not tell the chance of what was given: allocate fixed weights "
-            "where variants have a `value`",
         ),
         (
             {"variants": [{"id": "a", "weight": 1.0}, {"id": "b", "weight": 0.0}]},

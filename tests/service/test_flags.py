@@ -78,6 +78,47 @@ def test_a_customer_keeps_the_variant_of_the_visitor_that_they_were(flagged: Ser
         assert given(flagged, f"known-{name}")["colour"]["variant"] == before[name]
 
 
+def test_visitors_and_flags_keep_variant_and_chance_though_weights_moved_and_visitors_sign_in(flagged: Service) -> None:
+    old = [f"bound-{number}" for number in range(8)]
+    for name in old:
+        flagged.post("/v1/track", {"anonymousId": name, "event": "Product Viewed", "properties": {"product_id": "o-1"}})
+        wait_until(partial(flagged.features, name))
+    moves = [{"since": time.time_ns() // 1000, "weights": [0.2, 0.8]}]
+    bandit = {"unit": "anonymous", "allocation": {"kind": "thompson", "every": "30d"}, "moves": moves}
+    page = {"placements": ["calm"], "variants": [{"id": "red"}, {"id": "blue", "exploration": 0.5}]}
+    document = catalog()
+    document["experiments"] += [SPLIT | bandit | {"id": "bound"}, SPLIT | bandit | page | {"id": "page"}]
+    put(flagged, document)
+
+    def tell(name: str, known: str | None) -> tuple[Any, ...]:
+        """Of the flag and of a decision: variants and chances."""
+        flag = given(flagged, known or name, anonymousId=name)["bound"]
+        asked = {"anonymous_id": name, "placements": [{"id": "calm"}]} | ({"customer_id": known} if known else {})
+        decision = flagged.post("/v1/decisions", asked).json()
+        [logged] = [one for one in flagged.logged(known or name) if one.decision_id == decision["decision_id"]]
+        return flag["variant"], logged.variants["page"], flag["metadata"]["chance"], logged.chances["page"]
+
+    def is_joined(known: str) -> bool:
+        return bool(flagged.get(f"/v1/flags?customer_id={known}").json()["unit"] != known)
+
+    before = {name: tell(name, None) for name in old}
+    assert {told[2:] for told in before.values()} == {(0.5, 0.5)}
+    assert len({told[:2] for told in before.values()}) > 1
+    for number, name in enumerate(old):
+        known = f"signed-{name}" if number % 2 else "signed-in"  # who has several devices is several units
+        assert tell(name, known) == before[name]
+        flagged.post("/v1/identify", {"anonymousId": name, "userId": known})
+        wait_until(partial(is_joined, known))
+        assert tell(name, known) == before[name]
+    for number in range(8):
+        told = tell(f"came-later-{number}", "signed-in")
+        assert told[2:] == tuple(0.8 if arm == "blue" else 0.2 for arm in told[:2])
+    for one in document["experiments"][-2:]:
+        one["status"] = "stopped"
+    put(flagged, document)
+    put(flagged, catalog())
+
+
 def test_asking_enrols_nobody(flagged: Service) -> None:
     for path in ("/v1/flags?customer_id=silent", "/v1/flags?anonymous_id=silent"):
         assert flagged.get(path).status_code == 200

@@ -209,6 +209,36 @@ def test_a_flag_enrols_by_the_event_that_says_so(home: Home) -> None:
     assert sorted(zip(units.arm.tolist(), units.events[CLICKS].tolist(), strict=True)) == [(PLAIN, 0), (BOLD, 1)]
 
 
+def test_a_flag_counts_with_the_chance_that_it_had_whatever_the_weights_are_now(home: Home) -> None:
+    even, uneven = [{"id": "plain"}, {"id": "bold"}], [{"id": "plain", "weight": 0.8}, {"id": "bold", "weight": 0.2}]
+    home.catalogs.mkdir(parents=True)
+    for name, at, document in (
+        ("v1", START, catalog(variants=even)),
+        ("v2", START + DAY, catalog(variants=uneven)),
+        ("v3", START + 2 * DAY, catalog(variants=uneven, status="stopped")),
+    ):
+        (home.catalogs / f"{name}.yaml").write_bytes(msgspec.yaml.encode(document))
+        with (home.catalogs / "history.jsonl").open("ab") as file:
+            file.write(msgspec.json.encode({"version": name, "time": at}) + b"\n")
+    told = {"experiment_id": "hero-test", "variation_id": "bold"}
+    times = (1, DAY - 1, DAY + 1, 2 * DAY + HOUR)
+    write(home, [track(f"c-{at}", START + at, "Experiment Viewed", told) for at in times])
+    units = reporting.load(home, trial(variants=uneven, status="stopped"))
+    assert sorted(units.chance.tolist()) == pytest.approx([0.2, 0.5, 0.5])  # and nobody after it was stopped
+
+
+def test_a_flag_whose_weights_move_enrols_with_the_chance_that_its_event_tells(home: Home) -> None:
+    told = {"experiment_id": "hero-test", "variation_id": "bold"}
+    said = [0.5, 0.9, "0.9", None, 0, -1, 1e-9, 7, "x"]
+    write(
+        home, [track(f"c-{at}", START + at, "Experiment Viewed", told | {"chance": one}) for at, one in enumerate(said)]
+    )
+    moves = [{"since": START, "weights": [0.1, 0.9]}]
+    units = reporting.load(home, trial(allocation={"kind": "thompson"}, moves=moves))
+    assert sorted(units.chance.tolist()) == [0.5, 0.9, 0.9]
+    assert units.left_out.unassigned == 6
+
+
 def test_decisions_enrol_only_while_the_experiment_ran_and_with_the_shares_of_their_catalog(home: Home) -> None:
     home.catalogs.mkdir(parents=True)
     versions = {

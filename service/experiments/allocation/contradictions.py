@@ -41,18 +41,6 @@ def _of_moving(experiment: Experiment) -> Found:
     if count * floor >= 1.0:
         least = f"{count} variants with {floor:g} each leave nothing to move"
         yield ("allocation", "floor"), f"{least}: say less than {1 / count:.3g}"
-    if experiment.unit == "anonymous":
-        yield (
-            ("unit",),
-            "weights that move bind customers, who are anonymous visitors until they sign in: say `unit: customer`, or "
-            "allocate fixed weights",
-        )
-    if any(variant.value is not None for variant in experiment.variants):
-        yield (
-            ("allocation", "kind"),
-            "exposures to flags do not tell the chance of what was given: allocate fixed weights where variants have "
-            "a `value`",
-        )
     if any(variant.weight == 0.0 for variant in experiment.variants):
         yield ("variants",), "a variant without weight is never tried, so that nothing moves to it: give it some"
     if experiment.allocation.returning is not None and experiment.starts is None:

@@ -13,9 +13,9 @@ from features.aggregates.rows import LAYOUTS
 from features.consent import PERSONALISATION, allows
 from features.lifetimes import is_expired
 from service.decisions.expressions import TRAITS
-from service.decisions.identity import identify
+from service.decisions.identity import identify, seen_of
 from service.decisions.store import UnreachableError
-from service.decisions.variants import remember, seen_of
+from service.decisions.variants import remember
 from service.experiments.assignment import Units
 from service.experiments.bots import is_bot
 from service.experiments.flags.evaluation import Asking
@@ -60,8 +60,8 @@ async def ask(store: DecisionStore, compiled: Compiled, ids: Ids, context: dict[
 
     context = _with_traits(context, found, consent.personalisation)
     features = remember(open_row, now, context, compiled.zone)
-    seen = seen_of(found.row) if found is not None and personalised else 0
-    units = Units("" if found is None else found.unit, ids.anonymous, seen)
+    seen = (seen_of(found.row), found.visited) if found is not None and personalised else (0, 0)
+    units = Units("" if found is None else found.unit, ids.anonymous, *seen)
     return Asking(units=units, subject=Subject(now, context, features), bot=is_bot(context))
 
 

@@ -134,6 +134,8 @@ def _split(compiled: Compiled, split: Split, asking: Asking, assigned: Assigned)
         value = split.values[split.control]
         return Evaluated(key=name, reason="UNKNOWN", variant=split.control, value=value, metadata=about)
     about |= {"variant": given, "bucket": assigned.buckets[name], "enrolled": True}
+    if name in assigned.chances:  # weights move: the exposure is to say it
+        about["chance"] = assigned.chances[name]
     return Evaluated(key=name, reason="SPLIT", variant=given, value=split.values[given], metadata=about)
 
 

@@ -164,10 +164,17 @@ class _Rows:
         person = self._person(event)
         if experiment != self._trial.id or arm not in self._arms or not person or self._trial.is_interleaved:
             return
-        chance = dict(zip(self._trial.arms, self._trial.shares, strict=True))[arm]
+        shares = self._past.shares_at(event.time)
+        if shares is None:
+            return  # it did not run then
+        kind, chance = CLEAN, shares.get(arm, 0.0)
+        if self._trial.allocation == "thompson":
+            chance = number(event.properties.get("chance"))
+        if not self._trial.may_have_been(self._arms[arm], chance):
+            kind = UNASSIGNED
         segments = [_label(event.context, name) for name in self._trial.analysis.segments]
         unit = fingerprint(person)
-        yield 0, unit, unit, self._arms[arm], CLEAN, chance, segments, event.time, arrival
+        yield 0, unit, unit, self._arms[arm], kind, chance, segments, event.time, arrival
 
     def _measure(self, event: Noted, name: str, at: int, measure: Measure, sign: float) -> Iterator[tuple[Any, ...]]:
         properties, person = event.properties, self._person(event)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
 
+from service.catalog import publications
 from service.experiments.analysis import Analysis, Metric, Source
 
 if TYPE_CHECKING:
     from features.home import Home
     from service.catalog.schema import Catalog
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of an experiment between reports: raised with every change of its meaning."""
+NOTED = 5_000_000
+"""Microseconds within which any catalog is in the history."""
 HOLDOUT, HELD, OPEN = "holdout", "held", "open"
 ORDERED, REFUNDED = "Order Completed", "Order Refunded"
 
@@ -63,6 +67,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_interleaved(self) -> bool:
         return self.allocation == "interleaved"
+
+    def may_have_been(self, arm: int, chance: float) -> bool:
+        """Whether an arm's weight has ever been about that, as a page tells of a flag; buckets round it."""
+        least = min(shares[arm] for shares in (self.shares, *(shares for _, shares in self.moves)))
+        return least / 2 <= chance <= 1.0
 
     @property
     def lookback(self) -> int:
@@ -153,6 +162,23 @@ class Past:
     def __init__(self, home: Home, trial: Trial) -> None:
         self._home, self._trial = home, trial
         self._known: dict[str, dict[str, float] | None] = {}
+        self._times: list[int] | None = None
+        self._versions: list[str] = []
+
+    def shares_at(self, time: int) -> dict[str, float] | None:
+        """The same of the version that was live at a time; before the first that is known, the present one. What was
+        put live by hand is in the history a moment later.
+        """
+        found = self._shares_at(time)
+        return self._shares_at(time + NOTED) if found is None else found
+
+    def _shares_at(self, time: int) -> dict[str, float] | None:
+        if self._times is None:
+            is_kept = publications.has_history(self._home)  # else it would be looked for in the whole archive
+            found = sorted((one.time, one.version) for one in (publications.history(self._home) if is_kept else ()))
+            self._times, self._versions = [at for at, _ in found], [version for _, version in found]
+        place = bisect_right(self._times, time) - 1
+        return self.shares(self._versions[place] if place >= 0 else "")
 
     def shares(self, version: str) -> dict[str, float] | None:
         """Arm -> its share in that version; None where the experiment did not run, so that nobody was enrolled by it.
