@@ -96,12 +96,54 @@ def test_amounts_and_uneven_shares_are_read_too(tmp_path: Path) -> None:
         ("experiment,arm,units,conversions\ne,a,10,11\n", "more conversions than units"),
         ("experiment,arm,units,conversions\ne,a,10,1\ne,a,10,1\n", "the arm 'a' twice"),
         ("experiment,arm,units,conversions\ne,a,10,1\ne,b,-3,1\n", ":3: -3 is no units"),
-        ("experiment,arm,units,conversions\ne,a,ten,1\n", "not all numbers"),
+        ("experiment,arm,units,conversions\ne,a,ten,1\n", ":2: ten is no units"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_where(tmp_path: Path, lines: str, said: str) -> None:
     with pytest.raises(CountsError, match=said):
         counts.analyse(counts.read(text(tmp_path / "counts.csv", lines)))
+
+
+ODD = {
+    "negative": "-5,1",
+    "more conversions than units": "5,9",
+    "blank": ",1",
+    "text": "many,1",
+    "infinite": "inf,1",
+    "no number": "nan,nan",
+}
+
+
+def test_what_is_wrong_with_an_experiment_costs_that_one_and_is_told_with_its_line(tmp_path: Path) -> None:
+    sound = [f"e-{number},{arm},{100 + number},{number % 7}" for number in range(50) for arm in "ab"]
+    few = ["empty,a,0,0", "empty,b,0,0", "alone,a,10,1", "none,a,10,0", "none,b,10,0", "all,a,10,10", "all,b,10,10"]
+    odd = [line for name, said in ODD.items() for line in (f"{name},a,100,5", f"{name},b,{said}")]
+    odd += ["twice,a,10,1", "twice,a,10,1", ",a,10,1", ",b,10,1"]
+    lines = ["experiment,arm,units,conversions", *sound[:60], *odd, *sound[60:], *few]
+    table = counts.read(text(tmp_path / "counts.csv", "\n".join(lines)))
+    assert len(table.names) == 54
+    assert {one.experiment for one in table.left_out} == {*ODD, "twice", ""}
+    assert {one.experiment: one.line for one in table.left_out}["negative"] == 1 + 60 + 2
+    alone = counts.analyse(counts.read(text(tmp_path / "sound.csv", "\n".join([lines[0], *sound, *few]))))
+    together = counts.analyse(table)
+    np.testing.assert_array_equal(together.mismatch, alone.mismatch)
+    np.testing.assert_array_equal(together.difference.p, alone.difference.p)
+    assert not together.alarms.any()
+    kairos("analyse", tmp_path / "counts.csv", "--out", tmp_path / "out.csv")
+    assert len(pc_csv.read_csv(tmp_path / "out.csv")) == 107
+
+
+def test_sums_that_no_arm_can_have_are_left_out(tmp_path: Path) -> None:
+    header = "experiment,arm,units,sum,sum_of_squares"
+    rows = ["good,a,10,20,50", "good,b,10,-20,50", "flat,a,10,20,40", "flat,b,0,0,0"]
+    odd = ["less,a,10,20,39", "less,b,1,1,1", "of none,a,0,3,9"]
+    table = counts.read(text(tmp_path / "counts.csv", "\n".join([header, *rows, *odd])))
+    assert np.isnan(counts.analyse(table).value[1]).tolist() == [False, True]
+    assert table.names == ["good", "flat"]
+    assert [one.experiment for one in table.left_out] == ["less", "of none"]
+    shares = "experiment,arm,units,conversions,share\ne,a,10,1,0\ne,b,10,1,0\n"
+    with pytest.raises(CountsError, match="the shares of 'e' add up to nothing"):
+        counts.read(text(tmp_path / "counts.csv", shares))
 
 
 def test_the_known_period_of_broken_randomisation_lights_up_and_the_rest_does_not(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def total(units: ArrayLike, sums: ArrayLike, squares: ArrayLike) -> Moments:
     units, sums, squares = np.broadcast_arrays(*(np.asarray(each, float) for each in (units, sums, squares)))
     means = np.zeros((*units.shape, COLUMNS))
     means[..., OUTCOME] = np.divide(sums, units, out=np.zeros(units.shape), where=units > 0)
-    means[..., DENOMINATOR] = 1.0
+    means[..., DENOMINATOR] = units > 0
     products = np.zeros((*units.shape, COLUMNS, COLUMNS))
     products[..., OUTCOME, OUTCOME] = np.maximum(squares - units * means[..., OUTCOME] ** 2, 0.0)
     return Moments(units=units, means=means, products=products)

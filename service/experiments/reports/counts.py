@@ -5,7 +5,7 @@ Columns: experiment, arm, units, conversions; or sum and sum_of_squares of an am
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.experiments.inference import corrections, differences, estimates, mismatch, moments
+from service.experiments.reports import screening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.experiments.analysis import Correction
+    from service.experiments.reports.screening import LeftOut
 
 NEEDED = ("experiment", "arm", "units")
 AMOUNTS = ("sum", "sum_of_squares")
@@ -42,6 +44,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     shares: NDArray[np.float64]
     measured: moments.Moments
     """(e, a)"""
+    left_out: list[LeftOut]
+    """Experiments that cannot be read."""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +68,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path, by: str | None = None) -> Counts:
-    """A CSV or Parquet file; rows of an experiment need not be together. Raises CountsError."""
+    """A CSV or Parquet file; rows of an experiment need not be together. Raises CountsError where no experiment of it
+    can be read.
+    """
     table = _open(path)
     for name in (*NEEDED, *([by] if by else [])):
         if name not in table.column_names:
@@ -73,7 +79,11 @@ def read(path: Path, by: str | None = None) -> Counts:
         raise CountsError(f"{path}: `conversions` are needed, or both `sum` and `sum_of_squares`")
     if not len(table):
         raise CountsError(f"{path} has no rows")
-    names = pc.cast(table["experiment"], pa.string()).combine_chunks().dictionary_encode()
+    screened = screening.screen(table)
+    if not screened.names:
+        first = screened.left_out[0]
+        raise CountsError(f"{path}:{first.line}: {first.reason}")
+    names = pa.array(screened.names, pa.string()).dictionary_encode()
     row = np.asarray(names.indices.to_numpy(), np.int64)
     order = np.argsort(row, kind="stable")
     starts = np.searchsorted(row[order], np.arange(len(names.dictionary)))
@@ -81,28 +91,29 @@ def read(path: Path, by: str | None = None) -> Counts:
     column[order] = np.arange(len(row)) - starts[row[order]]
     shape = len(names.dictionary), int(column.max()) + 1
 
-    def lay(name: str, missing: float) -> NDArray[np.float64]:
-        grid = np.full(shape, missing)
-        grid[row, column] = _numbers(path, table, name)
+    def lay(name: str) -> NDArray[np.float64]:
+        grid = np.zeros(shape)
+        grid[row, column] = screened.numbers[name]
         return grid
 
     present = np.zeros(shape, np.bool_)
     present[row, column] = True
-    units = lay("units", 0.0)
-    labels = pc.cast(table[by], pa.string()).to_pylist() if by else [""] * len(row)
+    labels = pc.cast(table[by], pa.string()).take(pa.array(screened.rows)).to_pylist() if by else [""] * len(row)
     arms: list[list[str]] = [[] for _ in range(shape[0])]
-    for at, arm in zip(row.tolist(), pc.cast(table["arm"], pa.string()).to_pylist(), strict=True):
-        if arm in arms[at]:
-            raise CountsError(f"{path}: experiment {names.dictionary[at].as_py()!r} has the arm {arm!r} twice")
+    for at, arm in zip(row.tolist(), screened.arms, strict=True):
         arms[at].append(arm)
+    is_amount = "sum" in screened.numbers
     return Counts(
         names=names.dictionary.to_pylist(),
         labels=[str(labels[at]) for at in order[starts].tolist()],
         arms=arms,
         present=present,
-        units=units,
-        shares=lay("share", 0.0) if "share" in table.column_names else present.astype(float),
-        measured=_measure(path, table, lay, units),
+        units=lay("units"),
+        shares=lay("share") if "share" in screened.numbers else present.astype(float),
+        measured=moments.total(lay("units"), lay("sum"), lay("sum_of_squares"))
+        if is_amount
+        else moments.count(lay("units"), lay("conversions")),
+        left_out=screened.left_out,
     )
 
 
@@ -141,27 +152,6 @@ def _open(path: Path) -> pa.Table:
         return pq.read_table(path) if path.suffix == ".parquet" else pc_csv.read_csv(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise CountsError(f"{path} cannot be read: {error}") from error
-
-
-def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
-    try:
-        numbers = np.asarray(pc.cast(table[name], pa.float64()).to_numpy(), float)
-    except pa.ArrowInvalid as error:
-        raise CountsError(f"{path}: column {name!r} is not all numbers: {error}") from error
-    wrong = ~np.isfinite(numbers) | ((numbers < 0) & (name != "sum"))
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0]) + 2
-        raise CountsError(f"{path}:{line}: {numbers[line - 2]:g} is no {name}")
-    return numbers
-
-
-def _measure(path: Path, table: pa.Table, lay: Any, units: NDArray[np.float64]) -> moments.Moments:
-    if not set(AMOUNTS) <= set(table.column_names):
-        conversions = lay("conversions", 0.0)
-        if (conversions > units).any():
-            raise CountsError(f"{path}: an arm has more conversions than units")
-        return moments.count(units, conversions)
-    return moments.total(units, lay("sum", 0.0), lay("sum_of_squares", 0.0))
 
 
 def write(path: Path, counts: Counts, results: Results) -> None:

@@ -47,6 +47,11 @@ def show_counts(console: Console, counts: Counts, results: Results, by: str | No
             f"{int((found & ~alarms).sum()):,} differ from their first arm."
         )
     )
+    if counts.left_out:
+        told = [f"line {one.line}, {one.experiment!r}: {one.reason}" for one in counts.left_out[:SHOWN]]
+        rest = len(counts.left_out) - len(told)
+        more = [f"and {rest:,} more"] if rest else []
+        console.print(Text(f"Left out {len(counts.left_out):,} that cannot be read:\n  " + "\n  ".join([*told, *more])))
     if by is not None:
         console.print(_groups(counts, alarms, found, by))
     worst = np.argsort(np.nan_to_num(results.mismatch, nan=1.0), kind="stable")[:SHOWN]
