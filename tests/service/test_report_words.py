@@ -235,6 +235,9 @@ def test_the_terminal_shows_the_verdict_and_every_metric(home: Home) -> None:
     for text in ("plain", "bold", "clicks", "spend", "basket", "complaints (guardrail", "device = mobile", "Left out"):
         assert text in shown
     assert report.verdict.text[:40] in shown
+    narrow = io.StringIO()
+    terminal.show(Console(file=narrow, width=60), report)
+    assert "…" not in narrow.getvalue()
 
 
 def test_the_live_catalogs_experiment_is_reported_and_an_unknown_one_is_refused(home: Home) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,7 @@ def draw_effects(report: Report) -> Figure:
         _bar(axes, place, metric, found)
     axes.set_yticks(range(len(rows)), [f"{metric.id}: {found.variant}" for metric, found in rows], fontsize=8)
     axes.axvline(0, color=MUTED, lw=1)
-    axes.invert_yaxis()
-    axes.set(xlabel=f"relative to {report.control}, in %")
+    axes.set(xlabel=f"relative to {report.control}, in %", ylim=(len(rows) - 0.5, -0.5))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure
@@ -102,6 +102,7 @@ def _draw_courses(courses: list[Course], name: str, label: str) -> Figure:
         axes.fill_between(at, [one.low or 0 for one in days], [one.high or 0 for one in days], color=ACCENT, alpha=0.15)
         axes.plot(at, [one.difference or 0 for one in days], "o-", color=ACCENT, ms=3, lw=1.5)
         axes.axhline(0, color=MUTED, lw=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel=label, ylabel="difference", title=course.variant)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

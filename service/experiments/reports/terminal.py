@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich import box
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -99,9 +100,11 @@ def _groups(counts: Counts, alarms: np.ndarray, found: np.ndarray, by: str) -> T
 
 
 def _table(sheet: wording.Sheet) -> Table:
-    table = Table(title=sheet.title, title_justify="left", title_style="bold")
+    table = Table(
+        title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for column in sheet.columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # in a narrow window too, no figure is cut off
     for row in sheet.rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
