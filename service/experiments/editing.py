@@ -34,8 +34,15 @@ def find(before: Catalog, after: Catalog, now: int) -> Found:
             if old.status == "running":
                 yield ("experiments",), f"{old.id!r} is running: set its `status` to stopped before it is taken out"
             continue
-        for place, problem in _of_experiment(old, after.experiments[at]):
+        new = after.experiments[at]
+        for place, problem in _of_experiment(old, new):
             yield ("experiments", at, *place), problem
+        begins, begun = (moment(one.starts, zone, ends=False) for one in (new, old))
+        if begins > now or (begins != begun and old.allocation.kind == "thompson"):
+            yield (
+                ("experiments", at, "starts"),
+                f"{old.id!r} has begun, and units have met it: leave `starts`, and {INSTEAD}",
+            )
     changed = (before.holdout is None) != (after.holdout is None)
     if before.holdout and after.holdout and not changed and after.holdout.share < before.holdout.share:
         yield ("holdout", "share"), "who was held and is let go belongs to neither side: take the holdout out instead"

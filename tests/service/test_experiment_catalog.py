@@ -155,6 +155,7 @@ def test_on_and_off_are_names_though_yaml_takes_them_for_truth() -> None:
             "variants[1].exploration: 'hero' has begun with another",
         ),
         ({"status": "draft"}, "status: 'hero' has begun, and cannot be a draft again"),
+        ({"starts": "2028-01-01"}, "starts: 'hero' has begun, and units have met it"),
     ],
 )
 @pytest.mark.parametrize("status", ["running", "stopped"])
