@@ -37,6 +37,22 @@ def same_arms(runs: int, units: int, seed: int = 1) -> list[Promise]:
     ]
 
 
+def same_small_arm(runs: int, rate: float = 0.01, seed: int = 7) -> list[Promise]:
+    """A/A of arms of 9:1 with rare conversions, looked at 100 times, from few on."""
+    generator = np.random.default_rng(seed)
+    batch = np.array([90, 10])
+    sofar: Moments | None = None
+    followed = np.zeros(runs, np.bool_)
+    for _ in range(BATCHES):
+        counted = moments.count(batch, generator.binomial(batch, rate, (runs, 2)))
+        sofar = counted if sofar is None else sofar + counted
+        arms = estimates.adjust(sofar)
+        followed |= differences.follow(pick_arm(arms, 1), pick_arm(arms, 0), tuned=10_000).p < 0.05
+    return [
+        Promise(f"the same of arms of 9:1 and conversions of {rate:.0%}, 100 times", float(followed.mean()), 0.0, 0.05)
+    ]
+
+
 def same_amounts(runs: int, batch: int = 20, seed: int = 2) -> list[Promise]:
     """A/A with skewed amounts and a covariate: the sequential intervals of CUPED's residuals, read 100 times."""
     generator = np.random.default_rng(seed)

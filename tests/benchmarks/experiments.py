@@ -33,6 +33,7 @@ def simulate(*, runs: int = 5000) -> None:
     began = time.process_time()
     promises = [
         *comparisons.same_arms(runs, 20_000),
+        *comparisons.same_small_arm(runs),
         *comparisons.same_amounts(runs),
         comparisons.covariate(fewer),
         *comparisons.uneven(fewer),

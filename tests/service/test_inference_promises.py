@@ -22,6 +22,10 @@ def test_equal_arms_are_told_apart_as_often_as_said_once_or_looking_100_times() 
     assert_kept(comparisons.same_arms(3000, 20_000))
 
 
+def test_the_same_holds_of_a_small_arm_in_which_little_happens() -> None:
+    assert_kept(comparisons.same_small_arm(1500))
+
+
 def test_the_same_holds_of_skewed_amounts_under_a_covariate() -> None:
     assert_kept(comparisons.same_amounts(1200))
 

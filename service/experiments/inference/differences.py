@@ -17,6 +17,12 @@ LEAST_UNITS = 100
 """Of an arm, before a sequential interval is told: it holds for large numbers."""
 
 
+STEADIEST = 0.75
+"""Least variance of a unit in an arm, relative to that of units of both arms, in what is looked at often: just as much
+as lets equal arms be told apart in 3 % of tests at most (even ones to 99:1, rates of 0.1 % to 30 %).
+"""
+
+
 class Difference(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Variant minus control, of shape (...); NaN where there are too few units."""
 
@@ -50,7 +56,11 @@ def follow(variant: Estimate, control: Estimate, alpha: ArrayLike = 0.05, tuned:
     """Read at any time and as often as one likes: an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha,
     Kennedy and Ramdas 2024, Time-uniform central limit theory and asymptotic confidence sequences, theorem 2.2), and
     the smallest alpha at which it excludes 0. It is narrowest, relative to one reading, at `tuned` units of both arms.
+
+    No arm counts as much steadier than both together: a small one that has had no conversion yet, or few, would look
+    as if nothing varied in it, which many looks will meet (of arms of 90:10 that convert at 1 %, 25 % were told apart).
     """
+    variant, control = _steady(variant, control)
     error, _ = _spread(variant, control)
     alpha = np.asarray(alpha, float)
     units = variant.units + control.units
@@ -76,6 +86,20 @@ def boundary(information: ArrayLike, alpha: ArrayLike) -> Floats:
     information = np.asarray(information, float)
     found: Floats = np.sqrt(2 * (1 + 1 / information) * np.log(np.sqrt(information + 1) / alpha))
     return found
+
+
+def _steady(variant: Estimate, control: Estimate) -> tuple[Estimate, Estimate]:
+    """Both with at least a part of the variance that units of both together have, which without a difference is their
+    own.
+    """
+    units = variant.units + control.units
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pooled = (variant.variance * variant.units**2 + control.variance * control.units**2) / units
+        least = (np.maximum(arm.variance, STEADIEST * pooled / arm.units) for arm in (variant, control))
+        first, second = (
+            msgspec.structs.replace(arm, variance=found) for arm, found in zip((variant, control), least, strict=True)
+        )
+    return first, second
 
 
 def _spread(variant: Estimate, control: Estimate) -> tuple[Floats, Floats]:
