@@ -84,6 +84,9 @@ def test_a_fixed_experiment_is_not_read_before_its_time_and_then_once() -> None:
     assert told({"mode": "fixed", "units": 40_000}, [[0.05, 0.07]]).verdict.winner == "bold"
     over = told({"mode": "fixed", "units": 50_000}, [[0.05, 0.05]], over=True).verdict
     assert (over.action, over.safe_to_stop) == ("decide", True)
+    assert "ended at 40,000 of the 50,000 units that were planned" in over.assumptions[-1]
+    whole = told({"mode": "fixed", "units": 40_000}, [[0.05, 0.05]], over=True).verdict
+    assert "planned" not in whole.assumptions[-1]
 
 
 def test_a_mismatch_comes_before_everything() -> None:
@@ -121,6 +124,13 @@ def test_a_bayesian_experiment_is_decided_by_the_expected_loss() -> None:
     close = told({"mode": "bayesian", "tolerated_loss": 1e-6}, [[0.05, 0.0501]]).verdict
     assert close.winner is None
     assert "Not enough to decide yet" in close.text
+    assert (close.action, close.safe_to_stop) == ("wait", False)
+
+
+@pytest.mark.parametrize("rates", [[0.0, 0.0], [0.0, 0.01]])
+def test_a_bayesian_experiment_in_which_nothing_has_happened_yet_is_not_decided(rates: list[float]) -> None:
+    verdict = told({"mode": "bayesian"}, [rates]).verdict
+    assert (verdict.action, verdict.winner, verdict.safe_to_stop) == ("wait", None, False)
 
 
 def test_metrics_and_variants_are_corrected_together_and_the_range_agrees_with_the_finding() -> None:

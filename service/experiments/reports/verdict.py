@@ -46,9 +46,16 @@ def judge(
         whole = f"{planned:,} units are enrolled ({counted:,} so far)" if planned else "it has ended"
         text = f"Wait: the experiment is read once, when {whole}. What shows before then may be chance."
         return Verdict(text=text, action="wait", winner=None, safe_to_stop=False, assumptions=assumptions)
+    if is_over and trial.analysis.mode == "fixed" and counted < (trial.analysis.units or 0):
+        assumptions.append(
+            f"It has ended at {counted:,} of the {trial.analysis.units:,} units that were planned: this holds if "
+            "nobody ended it for what showed."
+        )
     if winner is not None or findings:
         text = f"{_sentence(findings)} {_stopping(trial, primary, winner)}".strip()
-        return Verdict(text=text, action="decide", winner=winner, safe_to_stop=True, assumptions=assumptions)
+        decided = winner is not None or trial.analysis.mode != "bayesian"  # beliefs can always be said
+        action = "decide" if decided else "wait"
+        return Verdict(text=text, action=action, winner=winner, safe_to_stop=decided, assumptions=assumptions)
     text = _nothing(trial, primary, counted)
     over = trial.analysis.mode == "fixed"
     action = "decide" if over else "wait"
@@ -157,6 +164,8 @@ def _winner(trial: Trial, primary: MetricReport) -> str | None:
     """The variant to keep; among several that are better than the control, the best so far."""
     control = trial.arms[trial.control]
     if trial.analysis.mode == "bayesian":
+        if any(value.units < differences.LEAST_UNITS or not value.error for value in primary.values):
+            return None  # where nothing has happened yet, nothing varies, and any loss looks like none
         scale = abs(next(value.value or 0.0 for value in primary.values if value.variant == control))
         good = [
             value
