@@ -64,7 +64,9 @@ def plan(
     daily: Annotated[
         float | None, Parameter(help="New units a day, to say how long it takes.", validator=validators.Number(gt=0))
     ] = None,
-    shares: Annotated[tuple[float, ...], Parameter(help="Of each variant, the control first.")] = (0.5, 0.5),
+    shares: Annotated[
+        tuple[float, ...], Parameter(help="Of each variant, the control first.", consume_multiple=True)
+    ] = (0.5, 0.5),
     confidence: Share = 0.95,
     power: Share = 0.8,
     mode: Literal["fixed", "sequential"] = "sequential",

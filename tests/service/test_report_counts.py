@@ -189,6 +189,9 @@ def test_the_planners_verb_answers_both_ways_round_and_refuses_neither(capsys: p
     assert "63 days" in shown
     kairos("plan", "--mean", "0.05", "--units", "62460", "--mode", "fixed")
     assert "+10.00%" in capsys.readouterr().out
+    for shares in (["--shares", "0.9", "0.1"], ["--shares", "0.9", "--shares", "0.1"]):
+        kairos("plan", "--mean", "0.05", "--effect", "0.1", "--mode", "fixed", *shares)
+        assert capsys.readouterr().out.startswith("179,749 units")
     with pytest.raises(PlanError, match="of --effect and --units, one is needed"):
         kairos("plan", "--mean", "0.05")
 
