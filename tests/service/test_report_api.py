@@ -59,3 +59,15 @@ def test_an_archive_of_a_newer_version_is_said(client: TestClient[Litestar], set
     assert answer.status_code == 503
     assert "has version 99" in answer.json()["detail"]
     assert answer.headers["Retry-After"]
+
+
+def test_a_report_that_takes_too_long_is_said_and_goes_on_the_next_time(
+    client: TestClient[Litestar], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(settings.home, shop(customers=50))
+    with monkeypatch.context() as hurried:
+        hurried.setattr(api, "MOST_SECONDS", 0.001)
+        answer = client.get("/v1/experiments/hero-test/report")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert "ask again" in answer.json()["detail"]
+    assert client.get("/v1/experiments/hero-test/report").json()["units"] == 50

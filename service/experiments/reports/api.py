@@ -22,6 +22,7 @@ from service.problems import PROBLEMS, respond
 FRESH_SECONDS = 10.0
 """For so long a report is answered again; the archive is as far behind anyway."""
 MOST_SECONDS = 600.0
+"""For one answer; what has been read by then is kept."""
 Asked = Request[Any, Any, Any]
 Made = tuple[float, str, bytes]
 """When, of which catalog, and the report."""
@@ -69,6 +70,12 @@ async def _make(state: State, name: str) -> tuple[int, bytes, str]:
     try:
         async with asyncio.timeout(MOST_SECONDS):
             told, said = await process.communicate()
+    except TimeoutError:
+        return (
+            refusal.REFUSED,
+            b"",
+            "there is much to read of the archive: ask again, it goes on from where it is",
+        )
     finally:
         if process.returncode is None:
             process.kill()
