@@ -203,7 +203,8 @@ class Decision(Recorded, frozen=True, kw_only=True, tag="decision"):
     unit: str = ""
     """The id that experiments on customers hash: under which the customer was seen first; empty: unknown to the log."""
     visited: int = 0
-    """Microseconds: when the visitor's own id, which experiments on visitors hash, was seen first; 0: not told."""
+    """Microseconds: when the visitor's own id, which experiments on visitors hash, was seen first; 0 where no weights
+    move by it."""
     variants: dict[str, str] = {}
     """Experiment -> variant in force, of the experiments that concern the placements asked for. The global holdout is
     one of them: `holdout` is `held` or `open`."""

@@ -120,7 +120,7 @@ def _pose(
         flags=asked.flags,
         unit=gathered.unit,
         anonymous=asked.anonymous_id or "",
-        visited=gathered.visited if asked.anonymous_id else 0,
+        visited=gathered.visited if asked.anonymous_id and frame.compiled.experiments.binds_visitors else 0,
         bot=is_bot(asked.context),
         state=gathered.state if personalised else None,
         traits=tell(gathered.traits, gathered.events) if personalised else {},

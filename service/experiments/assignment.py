@@ -72,6 +72,8 @@ class Table(msgspec.Struct, frozen=True):
     states: Ints
     """(1 + 2n + b,) FNV-1a of the seeds: of the holdout, of the experiments and their layers in turn, and of those with
     weights that move once more."""
+    binds_visitors: bool = False
+    """Whether weights move of an experiment on visitors, so that it counts when each was seen first."""
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -111,6 +113,7 @@ def tabulate(catalog: Catalog) -> Table:
         entries=tuple(entries),
         held=0 if catalog.holdout is None else round(catalog.holdout.share * BUCKETS),
         states=np.array([fnv32a(seed) for seed in seeds]),
+        binds_visitors=any(entry.anonymous and entry.epochs is not None for entry in entries),
     )
 
 

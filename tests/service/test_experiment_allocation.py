@@ -134,6 +134,22 @@ def test_decisions_log_the_chance_and_are_made_again_to_the_bit() -> None:
     assert logged(forced, choose(forced)).chances == {}
 
 
+def test_decisions_for_visitors_log_when_they_were_seen_first_and_are_made_again_to_the_bit() -> None:
+    moves = [{"since": BEGIN - 90_000_000, "weights": [0.2, 0.8]}]
+    bandit = {"allocation": {"kind": "thompson"}, "moves": moves, "unit": "anonymous"}
+    of = running({"exploration": 0.5}, experiment=bandit)
+    told = set()
+    for number in range(40):
+        visited = BEGIN - (60_000_000 if number % 2 else DAY)
+        question = asked(of, "c-1", anonymous=f"a-{number}", visited=visited, decision_id=f"d-{number}")
+        event = decode(encode(logged(question, choose(question))))
+        assert isinstance(event, Decision)
+        assert event.visited == visited
+        assert compare(event, record_again(event, of, {})) == []
+        told.add((number % 2, event.variants["hero"], event.chances["hero"]))
+    assert told == {(0, "usual", 0.5), (0, "bold", 0.5), (1, "usual", 0.2), (1, "bold", 0.8)}
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
