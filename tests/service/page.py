@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "ofrep_web"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0")
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--remote-debugging-port=0",
+    # Otherwise it asks its maker for updates and lists: nothing in a test leaves this machine.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+)
 PATIENCE = 60.0
 Steps = Queue[dict[str, Any]]
 
