@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from training.comparison import RATIO
 from training.intervals import Interval, enclose, number, resample, total
+from training.metrics import RATIO
 from training.values import POWER, known
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import numpy as np
 import yaml
 
 from training.appraisal import DEVIANCE, MEAN
-from training.comparison import AUC, ECE, HIGHER, LOSS, NDCG, RATIO
 from training.evidence import Bounds as Bounds
 from training.evidence import Evidence as Evidence
 from training.evidence import Serving as Serving
 from training.evidence import Verdict as Verdict
 from training.labels import TrainingError
+from training.metrics import AUC, ECE, HIGHER, LOSS, NDCG, RATIO
 
 if TYPE_CHECKING:
     from features.home import Home

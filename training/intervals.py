@@ -72,6 +72,11 @@ def resample(totals: dict[str, Total], units: int, seed: int) -> dict[str, Float
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
+def resample_sums(sums: Floats, units: int, seed: int) -> Floats:
+    """(replicates, k) of k sums by customer, `sums` (units, k); drawn as `resample` draws."""
+    return np.concatenate([weights @ sums for weights in weigh(units, seed)])
+
+
 def enclose(value: float, replicates: Floats) -> Interval:
     present = replicates[np.isfinite(replicates)]
     if not len(present):

@@ -11,7 +11,7 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.comparison import AUC, ECE, HIGHER, LOSS, NDCG, RATIO
+from training.metrics import AUC, HIGHER, LOSS, NDCG, RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     import lightgbm
 
     from models.uplift import Qini
-    from training.comparison import Comparison, Slice
+    from training.comparison import Comparison
     from training.evaluation import Lift, Reliability
     from training.fit import Fitted
     from training.intervals import Interval
     from training.labels import Floats
     from training.parts import Matrix
     from training.search import Found
+    from training.slices import Slice
 
 INK, ACCENT, MUTED = "#222222", "#1f6feb", "#9aa4b2"
 FEATURES_SHOWN = 25
@@ -45,6 +46,7 @@ def draw(folder: Path, fitted: Fitted, compared: Comparison) -> list[Path]:
         "metrics": comparison({it.name: it.metrics for it in judged}, compared.model.name),
         "losses": losses(fitted.losses, fitted.booster.num_trees()),
         "slices": slices(compared.slices),
+        "lift_by_slice": lift_by_slice(compared.slices),
     }
     paths = []
     for name, figure in figures.items():
@@ -146,6 +148,25 @@ def slices(found: list[Slice]) -> Figure:
     return figure
 
 
+def lift_by_slice(found: list[Slice]) -> Figure:
+    """How many times the mean rate of its slice the best share of each slice's rows has, with intervals."""
+    names = list(dict.fromkeys(each.attribute for each in found))
+    figure = Figure(figsize=(4.2 * len(names), 4))
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names), sharey=True)), names, strict=True):
+        for each in found:
+            if each.attribute == name:
+                label = f"{each.value or 'all'} ({each.queries:,})"
+                (line,) = axes.plot(each.lift.share, each.lift.lift, lw=1.5, label=label)
+                ends = [[mark.lift.low for mark in each.marks], [mark.lift.high for mark in each.marks]]
+                axes.vlines([mark.share for mark in each.marks], *ends, color=line.get_color(), alpha=0.5)
+        axes.axhline(1.0, color=MUTED, ls="--", lw=1)
+        axes.set(xscale="log", xlabel="share of its rows, best first", title=name)
+        axes.legend(frameon=False, fontsize=7)
+    figure.axes[0].set_ylabel("rate over the slice's mean rate")
+    figure.tight_layout()
+    return figure
+
+
 def comparison(methods: Mapping[str, Mapping[str, Interval]], ours: str = "model") -> Figure:
     """Every metric of some methods, or of some versions, side by side with its interval; `ours` stands out."""
     names = list(dict.fromkeys(name for metrics in methods.values() for name in metrics))
@@ -155,7 +176,7 @@ def comparison(methods: Mapping[str, Mapping[str, Interval]], ours: str = "model
         for height, name in enumerate(present):
             interval = methods[name][metric]
             axes.barh(height, interval.value, color=ACCENT if name == ours else MUTED)
-            if metric != ECE and np.isfinite(interval.low):
+            if np.isfinite(interval.low):
                 axes.plot([interval.low, interval.high], [height, height], color=INK, lw=1.5)
         axes.set_yticks(range(len(present)), present, fontsize=7)
         axes.set_title(metric, fontsize=9)

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from training.appraisal import DEVIANCE, RMSE
-from training.comparison import AUC, ECE, HIGHER, HIT, LOSS, NDCG, RATIO, RECIPROCAL
 from training.gates import refusal
+from training.metrics import AUC, ECE, HIGHER, HIT, LOSS, NDCG, RATIO, RECIPROCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

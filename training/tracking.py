@@ -189,13 +189,13 @@ def _log_comparison(comparison: Comparison) -> None:
     for judged in comparison.baselines:
         values = {f"baseline/{_slug(judged.name)}/{_slug(key)}": it.value for key, it in judged.metrics.items()}
         mlflow.log_metrics({key: value for key, value in values.items() if np.isfinite(value)})
-    mlflow.log_dict(
-        {
-            judged.name: {key: msgspec.to_builtins(interval) for key, interval in judged.metrics.items()}
-            for judged in [comparison.model, *comparison.baselines]
-        },
-        "metrics.json",
-    )
+    methods = {judged.name: judged.metrics for judged in [comparison.model, *comparison.baselines]}
+    for name, told in (("metrics", methods), ("slices", comparison.slices)):
+        mlflow.log_text(msgspec.json.encode(told, enc_hook=_list).decode(), f"{name}.json")  # NaN is null there
+
+
+def _list(values: object) -> object:
+    return values.tolist() if isinstance(values, np.ndarray) else values
 
 
 def _slug(name: str) -> str:

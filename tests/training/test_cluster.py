@@ -21,8 +21,8 @@ from tests.training.archives import visits
 from tests.training.quiet import Quiet
 from training import fit, pipeline
 from training.cluster import connection, probing
-from training.comparison import AUC, LOSS
 from training.labels import TrainingError
+from training.metrics import AUC, LOSS
 from training.options import Options
 from training.search import Budget
 

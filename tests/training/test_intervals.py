@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from training.baselines import Scored
-from training.comparison import AUC, LOSS, NDCG, RATIO, VALUE, judge
+from training.comparison import judge
 from training.evaluation import measure_auc
 from training.intervals import enclose, number, resample, total, weigh
 from training.labels import Queries
+from training.metrics import AUC, ECE, LOSS, NDCG, RATIO, VALUE
 
 
 def make_queries(seed: int = 0, customers: int = 80, each: int = 4, candidates: int = 20) -> Queries:
@@ -134,6 +135,11 @@ def test_slices_are_what_the_metrics_of_those_queries_alone_are() -> None:
     for metric in (AUC, LOSS, RATIO):
         assert hero.metrics[metric].value == pytest.approx(alone.metrics[metric].value)
         assert hero.metrics[metric].low == pytest.approx(alone.metrics[metric].low, rel=0.02)  # other draws
+    assert alone.lift is not None
+    assert np.array_equal(hero.lift.found, alone.lift.found)
+    assert all(mark.lift.low <= mark.lift.value <= mark.lift.high for mark in hero.marks)
+    assert hero.marks[3].lift.low > 1.0
+    assert hero.metrics[ECE].low <= hero.metrics[ECE].value <= hero.metrics[ECE].high
 
 
 def test_value_is_that_of_the_candidate_that_arbitration_would_put_first() -> None:

@@ -6,6 +6,7 @@ import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import mlflow.artifacts
 import mlflow.lightgbm
 import msgspec
 import numpy as np
@@ -19,9 +20,9 @@ from models import bundle, registry
 from tests.training.archives import DAY, START, order_history, publish, track, visits, write
 from tests.training.quiet import Quiet
 from training import logged, pipeline, preparation
-from training.comparison import AUC, LOSS, NDCG
 from training.dataset import Source
 from training.labels import TrainingError
+from training.metrics import AUC, LOSS, NDCG
 from training.pipeline import Options, Report
 from training.split import Dates
 from training.terminal import show
@@ -87,9 +88,13 @@ def test_the_run_holds_parameters_metrics_plots_and_where_the_data_came_from(
     assert run.data.params["num_leaves"] == "31"
     assert run.data.tags["data_digest"] == history.digest(settings.home)
     plots = {entry.path for entry in client.list_artifacts(run.info.run_id, "plots")}
-    assert plots == {
-        f"plots/{name}.png" for name in ("importances", "lift", "losses", "metrics", "reliability", "shap", "slices")
-    }
+    names = ("importances", "lift", "lift_by_slice", "losses", "metrics", "reliability", "shap", "slices")
+    assert plots == {f"plots/{name}.png" for name in names}
+    slices = msgspec.json.decode(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/slices.json"))
+    assert len(slices) == len(report.comparison.slices)
+    assert all(len(it["lift"]["found"]) == 100 and it["marks"] and it["metrics"]["ECE"]["low"] for it in slices)
+    methods = msgspec.json.decode(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/metrics.json"))
+    assert methods["popularity"]["AUC"]["value"] == run.data.metrics["baseline/popularity/auc"]
     version = client.get_model_version("offers", "1")
     assert version.tags["labels"] == "bootstrap"
     assert version.run_id == run.info.run_id

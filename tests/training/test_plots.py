@@ -70,6 +70,16 @@ def test_slices_stand_under_their_names(tmp_path: Path) -> None:
     save(figure, tmp_path)
 
 
+def test_every_slice_has_a_lift_curve_among_those_of_its_attribute(tmp_path: Path) -> None:
+    found = compare().slices
+    figure = plots.lift_by_slice(found)
+    assert [axes.get_title() for axes in figure.axes] == ["all", "placement", "customer"]
+    labels = figure.axes[1].get_legend_handles_labels()[1]
+    assert labels == [f"{it.value} ({it.queries:,})" for it in found if it.attribute == "placement"]
+    assert len(labels) == 2
+    save(figure, tmp_path)
+
+
 def test_what_a_model_uses_is_drawn_with_what_matters_most_on_top(tmp_path: Path) -> None:
     booster = grow()
     for figure in (

@@ -18,10 +18,10 @@ from models.signature import Feature, Signature
 from tests.training.archives import DAY, PRODUCTS, START, LiveShop, product, publish, track, write
 from training import appraisal, bootstrap, fit, gates, logged
 from training.appraisal import MEAN, OWN_MEAN, PRICE, Appraised, deviances
-from training.comparison import RATIO
 from training.dataset import Source
 from training.evidence import Bounds
 from training.labels import Queries, TrainingError
+from training.metrics import RATIO
 from training.parts import Part
 from training.values import Valued, known
 
