@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from features import archive, several
+from features import tenancy
 from training import preparation, search
 from training.labels import TrainingError
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from training.options import Options, Stages
     from training.parts import Part
     from training.preparation import Labelled
-
-
-MUCH = 4 << 20
-"""Bytes of an archive from which on other processes help."""
 
 
 class Learnt(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +64,7 @@ def spread(home: Home, client: Client | None) -> Iterator[Executor]:
 
         yield Workers(client)
         return
-    size = sum(file.size for file in archive.files(home.archive))
-    with several.spread(size > MUCH) as pool:
+    with tenancy.spread(home) as pool:
         yield pool
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 
-from features import history, shards
+from features import shards, tenancy
 from features.store import open_store
 from models.bundle import CHAMPION
 from training import appraisal, faults, freshness, gates, judgement, learning, preparation, tracking
@@ -49,13 +50,14 @@ def train(settings: Settings, options: Options, stages: Stages) -> Report:
     began = time.monotonic()
     faults.require_reachable(settings)
     champion = judgement.find_champion(settings.home.bundles, options.name, options.alias)
-    with learning.gather_workers(options, settings.home, stages) as client:
-        with faults.read_whole(settings.home):
-            labelled = _bring_up(settings, options, stages, client)
-        store = open_store(settings.home, preparation.OFFLINE)
-        learnt = learning.learn(settings, options, labelled, stages, store, champion, client)
-    with stages.stage("evaluate"):
-        description, outcome = _judge(settings, options, labelled, learnt, store, champion)
+    with contextlib.ExitStack() as held:
+        with learning.gather_workers(options, settings.home, stages) as client:
+            with faults.read_whole(settings.home):
+                labelled = _bring_up(settings, options, stages, client, held)
+            store = open_store(settings.home, preparation.OFFLINE)
+            learnt = learning.learn(settings, options, labelled, stages, store, champion, client)
+        with stages.stage("evaluate"):
+            description, outcome = _judge(settings, options, labelled, learnt, store, champion)
     is_moved = decide(options, champion, outcome.judged.verdicts)
     with stages.stage("register"):
         registered = tracking.record(settings, description, outcome, options.alias, is_moved)
@@ -70,17 +72,23 @@ def train(settings: Settings, options: Options, stages: Stages) -> Report:
     )
 
 
-def _bring_up(settings: Settings, options: Options, stages: Stages, client: Client | None) -> Labelled:
-    """The archive with all that was acknowledged, its labels, and a history that holds all that they refer to."""
+def _bring_up(
+    settings: Settings, options: Options, stages: Stages, client: Client | None, held: contextlib.ExitStack
+) -> Labelled:
+    """The archive with all that was acknowledged, its labels, and a history with all that they refer to, which is
+    `held` from here on."""
     with stages.stage("archive"):
         note = freshness.flush(settings)
     stages.say(note)
     labelled = preparation.label(settings, options, stages)
     _give_back()
-    if not history.is_current(settings.home):
+
+    def renew() -> None:
         with stages.stage("history") as advance, learning.spread(settings.home, client) as pool:
             shards.rebuild(settings.home, pool, advance)
         _give_back()
+
+    held.enter_context(tenancy.hold(settings.home, renew, stages.say))
     return labelled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 from redis import Redis
 
-from features import history
+from features import tenancy
 from features.aggregates.rows import LAYOUTS
 from features.reserved import CANARY
 from features.store import Known, OnlineStore, Packed
@@ -52,14 +53,13 @@ async def read_online(store: OnlineStore, ids: list[str]) -> AsyncIterator[Batch
         yield list(zip(part, await store.read_customers(part), strict=True))
 
 
-def load_history(home: Home) -> None:
-    """Bring the historical store up to the archive, where it is not."""
-    if not history.is_current(home):
-        history.rebuild(home)
-
-
 def read_history(home: Home, at: int) -> tuple[int, Iterator[Batch]]:
-    """(how many, batches) of those whose first row was there at `at` (microseconds)."""
+    """(how many, batches) of those whose first row was there at `at` (microseconds), by all of the archive."""
+    with tenancy.hold(home, partial(tenancy.renew, home)):
+        return _read_history(home, at)
+
+
+def _read_history(home: Home, at: int) -> tuple[int, Iterator[Batch]]:
     layout = LAYOUTS["customer"]
     # A history of nothing has no file of rows, or one without any.
     tables = {view: str(home.history / view / "*.parquet") for view in ("customer", "identity")}

@@ -103,7 +103,6 @@ async def _read(
     settings: Settings, store: OnlineStore, redis_url: str, audience: Audience, at: int
 ) -> AsyncIterator[Batch]:
     if at < time.time_ns() // 1000 - OVER_SECONDS * 1_000_000:
-        customers.load_history(settings.home)
         audience.customers, batches = customers.read_history(settings.home, at)
         for batch in batches:
             yield batch

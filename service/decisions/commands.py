@@ -43,14 +43,15 @@ def replay_decision(id: str, /, *, home: HomeOption = None) -> None:  # noqa: A0
     from service.decisions import evidence, lookup, verification
 
     settings = _settings(home)
-    with embedded.reach(settings) as url:
-        with connect(url) as redis:
-            logged = lookup.find(redis, settings.partitions, settings.home.archive, id)
-        if logged is None:
-            raise evidence.MissingError(f"there is no decision {id!r}, neither in the streams nor in the archive")
-        with _progress("rebuilding history") as follow:
-            evidence.bring_up(settings, url, follow)
-    [verdict] = verification.verify(evidence.Evidence(settings.home), [logged])
+    with contextlib.ExitStack() as held:
+        with embedded.reach(settings) as url:
+            with connect(url) as redis:
+                logged = lookup.find(redis, settings.partitions, settings.home.archive, id)
+            if logged is None:
+                raise evidence.MissingError(f"there is no decision {id!r}, neither in the streams nor in the archive")
+            with _progress("rebuilding history") as follow:
+                held.enter_context(evidence.bring_up(settings, url, follow))
+        [verdict] = verification.verify(evidence.Evidence(settings.home), [logged])
     if verdict.missing:
         raise evidence.MissingError(verdict.missing)
     _tell(verdict)
@@ -81,15 +82,16 @@ def replay_decisions(
     kept = evidence.Evidence(settings.home)
     bundle = None if model is None else kept.named(model)
     earliest = time.time_ns() // 1000 - _microseconds(since)
-    with embedded.reach(settings) as url, _progress("rebuilding history") as follow:
-        evidence.bring_up(settings, url, follow)
-    decisions = replaying.load_logged(settings.home, earliest, most)
-    if not decisions:
-        print(f"No decision was logged in the last {since}.")
-    elif planned is None and bundle is None:
-        _verify(kept, decisions)
-    else:
-        _weigh(kept, decisions, planned, bundle)
+    with contextlib.ExitStack() as held:
+        with embedded.reach(settings) as url, _progress("rebuilding history") as follow:
+            held.enter_context(evidence.bring_up(settings, url, follow))
+        decisions = replaying.load_logged(settings.home, earliest, most)
+        if not decisions:
+            print(f"No decision was logged in the last {since}.")
+        elif planned is None and bundle is None:
+            _verify(kept, decisions)
+        else:
+            _weigh(kept, decisions, planned, bundle)
 
 
 def _verify(kept: "Evidence", decisions: "list[Decision]") -> None:

@@ -6,10 +6,10 @@ import contextlib
 import time
 import uuid
 import zlib
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from features import archive, history, past, stream
+from features import archive, past, stream, tenancy
 from features.connection import connect
 from features.events.schema import CatalogPublished, decode
 from features.ids import digest
@@ -129,10 +129,13 @@ def _supply(known: Frame, logged: Decision, rows: past.Rows) -> Frame:
     return lay_over(known, unknown, stored, logged.supplied)
 
 
+@contextlib.contextmanager
 def bring_up(
     settings: Settings, redis_url: str, progress: Callable[[int, int], None] = lambda _done, _all: None
-) -> None:
-    """Bring the archive up to the streams and the historical store up to the archive. `progress` as in history."""
+) -> Iterator[None]:
+    """An archive with all of the streams and a historical store with all of the archive, which stays for the duration.
+    `progress` as in history.
+    """
     with connect(redis_url) as redis:
         numbers = range(settings.partitions)
         if not redis.exists(*[stream.lease_key(number) for number in numbers]):
@@ -145,8 +148,8 @@ def bring_up(
                     raise MissingError("the worker does not archive: see that it runs (kairos doctor), then try again")
                 redis.xadd(stream.FLUSH, {"by": "replay-decision"}, maxlen=1000)
                 time.sleep(0.05)
-    if not history.is_current(settings.home):
-        history.rebuild(settings.home, progress)
+    with tenancy.hold(settings.home, partial(tenancy.renew, settings.home, progress)):
+        yield
 
 
 def _is_archived(redis: Any, lasts: list[bytes | None]) -> bool:

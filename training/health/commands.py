@@ -1,7 +1,9 @@
 """`kairos models health`. Its imports are light: what it needs is imported when it runs."""
 
 # No `from __future__ import annotations`: the command line reads the annotations.
+import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +25,7 @@ def health(
     """
     from rich.console import Console
 
-    from features import history
+    from features import tenancy
     from features.settings import load
     from training import freshness
     from training.health import log, terminal
@@ -31,11 +33,11 @@ def health(
     settings = load(os.environ, home)
     console = Console()
     log.load(settings.home, name, version)  # before the history, which may take its time
-    with console.status("bringing the history up to date"):
-        freshness.flush(settings)
-        if not history.is_current(settings.home):
-            history.rebuild(settings.home)
-    found = log.inspect(settings.home, name, version, days)
+    with contextlib.ExitStack() as held:
+        with console.status("bringing the history up to date"):
+            freshness.flush(settings)
+            held.enter_context(tenancy.hold(settings.home, partial(tenancy.renew, settings.home), console.print))
+        found = log.inspect(settings.home, name, version, days)
     newest = settings.home.root / "health" / f"{name}.prom" if version == "champion" else None
     for path in (metrics, newest):
         if path is not None:

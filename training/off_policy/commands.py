@@ -1,8 +1,10 @@
 """The verb of off-policy estimates. Its imports are light: what it needs is imported when it runs."""
 
 # No `from __future__ import annotations`: the command line reads the annotations.
+import contextlib
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +74,7 @@ def _value_files(console: "Console", log: Path, target: Path, mapping: Path) -> 
 def _value_model(
     console: "Console", home: Path | None, name: str, model: str, placements: tuple[str, ...], days: float | None
 ) -> int:
-    from features import history
+    from features import tenancy
     from features.settings import load
     from models import bundle
     from models.off_policy import OffPolicyError
@@ -90,10 +92,11 @@ def _value_model(
     since = _since(loaded.description.window[1]) if days is None else time.time_ns() // 1000 - int(days * DAY)
     freshness.flush(settings)
     found = valuing.find(settings.home, placements, since)
-    if found.slots and not history.is_current(settings.home):
-        with console.status("bringing the history up to date"):
-            history.rebuild(settings.home, lambda _done, _total: None)
-    valuation = valuing.value_slots(settings.home, loaded.propensities, found)
+    with contextlib.ExitStack() as held:
+        if found.slots:
+            with console.status("bringing the history up to date"):
+                held.enter_context(tenancy.hold(settings.home, partial(tenancy.renew, settings.home), console.print))
+        valuation = valuing.value_slots(settings.home, loaded.propensities, found)
     for reason, count in sorted(found.left_out.items(), key=lambda item: -item[1]):
         console.print(f"{count:,} slots left out: {reason}", highlight=False, soft_wrap=True)
     title = f"{loaded.label} in {valuation.support.slates:,} logged slots, by their first pick"

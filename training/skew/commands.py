@@ -1,7 +1,9 @@
 """`kairos skew`. Light: what it needs is imported when it runs."""
 
 # No `from __future__ import annotations`: the command line reads the annotations.
+import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +33,7 @@ def skew(*, decisions: DecisionsOption = 1000, every: AllOption = False, home: H
     """
     from rich.console import Console
 
-    from features import history
+    from features import tenancy
     from features.settings import load
     from features.store import open_store
     from training import freshness, gates
@@ -43,12 +45,13 @@ def skew(*, decisions: DecisionsOption = 1000, every: AllOption = False, home: H
     stages = Terminal(console)
     with stages.stage("archive"):
         freshness.flush(settings)
-    if not history.is_current(settings.home):
-        with stages.stage("history") as advance:
-            history.rebuild(settings.home, advance)
     bounds = gates.read_bounds(settings.home)
-    with stages.stage("compare"):
-        found = audit(settings.home, open_store(settings.home, OFFLINE), decisions)
+    with contextlib.ExitStack() as held:
+        with stages.stage("history") as advance:
+            renew = partial(tenancy.renew, settings.home, advance)
+            held.enter_context(tenancy.hold(settings.home, renew, stages.say))
+        with stages.stage("compare"):
+            found = audit(settings.home, open_store(settings.home, OFFLINE), decisions)
     if not found.decisions:
         console.print("No decision has read a customer's row yet, so there is nothing to compare.")
         return
