@@ -75,6 +75,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "bundles"
 
     @property
+    def health(self) -> Path:
+        """What was last found of each model's health, as Prometheus reads it."""
+        return self.root / "health"
+
+    @property
     def catalog(self) -> Path:
         return self.root / "catalog.yaml"
 

@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that an event stays in the stream only, before it is in an archive file too."""
     shadow_share: float = 0.05
     """Of the decisions, how many a challenger scores as well, after they were answered; 0: none."""
+    health_seconds: float = 3600.0
+    """From one look at the champions' health to the next, at least; 0: only `kairos models health` looks."""
     spill_decisions: int = 100_000
     """Most decisions kept on disk while Redis is away; the rest are counted and lost."""
     max_body_bytes: int = 512_000

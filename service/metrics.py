@@ -141,7 +141,7 @@ def render(home: Home | None = None) -> bytes:
 def read_health(home: Home) -> bytes:
     """What `kairos models health` wrote last, of each model; empty without."""
     families: dict[str, list[str]] = {}
-    for path in sorted((home.root / "health").glob("*.prom")):
+    for path in sorted(home.health.glob("*.prom")):
         with contextlib.suppress(OSError):  # replaced or removed meanwhile: the next scrape has it
             age = max(time.time() - path.stat().st_mtime, 0.0)
             lines = [f"# TYPE {HEALTH_AGE} gauge", f'{HEALTH_AGE}{{model="{path.stem}"}} {age:.0f}']

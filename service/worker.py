@@ -20,7 +20,7 @@ from features.leases import Lease
 from features.replay import parse_entry
 from features.store import OnlineStore
 from features.streaming import BATCH, LeaseLostError, Partition, Processor
-from service import compaction, metrics
+from service import checkups, compaction, metrics
 from service.catalog import versions
 from service.experiments.allocation import role as allocation
 from service.files import stamp
@@ -178,5 +178,9 @@ def run(settings: Settings, redis_url: str, index: int) -> None:  # noqa: ARG001
     worker = Worker(settings, redis_url)
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
-    with compaction.beside(settings, redis_url), allocation.beside(settings, redis_url):
+    with (
+        compaction.beside(settings, redis_url),
+        allocation.beside(settings, redis_url),
+        checkups.beside(settings, redis_url),
+    ):
         worker.run()

@@ -38,7 +38,7 @@ def health(
             freshness.flush(settings)
             held.enter_context(tenancy.hold(settings.home, partial(tenancy.renew, settings.home), console.print))
         found = log.inspect(settings.home, name, version, days)
-    newest = settings.home.root / "health" / f"{name}.prom" if version == "champion" else None
+    newest = settings.home.health / f"{name}.prom" if version == "champion" else None
     for path in (metrics, newest):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
