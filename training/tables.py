@@ -100,6 +100,10 @@ def read(path: Path, document: Document, mapping: Reading, asked: Mapping[str, t
             connection.execute(f"CREATE TABLE lines AS {numbered} {_open(source, mapping)}")
         except duckdb.Error as error:
             raise TableError(f"{path}: cannot be read as {source.format}: {first_line(error)}") from error
+        if not connection.execute(
+            "SELECT 1 FROM lines LIMIT 1"
+        ).fetchall():  # before any column is missed
+            raise TableError(f"{path}: there are no rows in it")
         rows = "lines"
         problems: list[str] = []
         for name, text in mapping.derive.items():
@@ -122,7 +126,7 @@ def read(path: Path, document: Document, mapping: Reading, asked: Mapping[str, t
         except duckdb.Error as error:
             raise TableError(f"{path}: {first_line(error)}") from error
     if not columns:
-        raise TableError(f"{path}: there are no rows in it{' that `where` keeps' if kept else ''}")
+        raise TableError(f"{path}: there are no rows in it that `where` keeps")
     return Table(path, list(columns[0]), dict(zip(found, map(list, columns[1:]), strict=True)))
 
 

@@ -247,6 +247,16 @@ def test_files_that_are_not_there_or_no_tables_are_refused(tmp_path: Path) -> No
         value_files(good, good, tmp_path / "nowhere.yaml")
 
 
+@pytest.mark.parametrize("text", ["", "item,chance,click\n"])
+def test_a_file_without_rows_is_said_to_be_one(tmp_path: Path, text: str) -> None:
+    good = write_log(tmp_path / "good.csv", GOOD)
+    nothing = tmp_path / "nothing.csv"
+    nothing.write_text(text)
+    for log, target in ((nothing, good), (good, nothing)):
+        with pytest.raises(TableError, match=r"nothing.csv: there are no rows in it$"):
+            value_files(log, target, write_mapping(tmp_path))
+
+
 def test_contexts_that_the_target_never_had_are_left_out_or_refused(tmp_path: Path) -> None:
     header = "item,chance,click,slot"
     target = write_log(tmp_path / "theirs.csv", [(*row, 1) for row in GOOD], header)
