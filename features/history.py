@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from features.home import Home
 
 SECOND = 1_000_000
+CONTENTS = "contents"
 
 
 class Rebuilt(msgspec.Struct):
@@ -53,8 +54,15 @@ def digest(home: Home) -> str:
 
 
 def is_current(home: Home) -> bool:
-    stamp = home.history / "digest"
-    return stamp.exists() and stamp.read_text() == digest(home)
+    """Whether the historical store holds all of the archive, and no file of it was lost or cut since."""
+    stamp, contents = home.history / "digest", home.history / CONTENTS
+    whole = contents.exists() and contents.read_text() == _list(home.history)
+    return whole and stamp.exists() and stamp.read_text() == digest(home)
+
+
+def _list(folder: Path) -> str:
+    """The files of rows with their sizes."""
+    return "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for path in sorted(folder.rglob("*.parquet")))
 
 
 def rebuild(home: Home, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Rebuilt:
@@ -82,6 +90,7 @@ def replacing(home: Home) -> Iterator[Path]:
     fresh = home.history.with_name("history.new")
     shutil.rmtree(fresh, ignore_errors=True)
     yield fresh
+    (fresh / CONTENTS).write_text(_list(fresh))
     (fresh / "digest").write_text(version)
     old = home.history.with_name("history.old")
     shutil.rmtree(old, ignore_errors=True)

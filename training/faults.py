@@ -51,11 +51,11 @@ def read_whole(home: Home) -> Iterator[None]:
     """Turns what a cut or broken archive file raises into a TrainingError that names it; other errors pass."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (archive.ArchiveError, pa.ArrowException, OSError) as error:
         if broken := find_broken(home):
             raise TrainingError(
-                f"{', '.join(broken)} of the archive cannot be read ({str(error).splitlines()[0]}): put it back, or "
-                "move it away; the champion is where it was"
+                f"{', '.join(broken)} of the archive cannot be read: put it back, or move it away; the champion is "
+                "where it was"
             ) from error
         raise
 

@@ -100,9 +100,7 @@ def read(path: Path, document: Document, mapping: Reading, asked: Mapping[str, t
             connection.execute(f"CREATE TABLE lines AS {numbered} {_open(source, mapping)}")
         except duckdb.Error as error:
             raise TableError(f"{path}: cannot be read as {source.format}: {first_line(error)}") from error
-        if not connection.execute(
-            "SELECT 1 FROM lines LIMIT 1"
-        ).fetchall():  # before any column is missed
+        if not connection.execute("SELECT 1 FROM lines LIMIT 1").fetchall():  # before any column is missed
             raise TableError(f"{path}: there are no rows in it")
         rows = "lines"
         problems: list[str] = []

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.archive.naming import File, parse
-from features.archive.places import Bucket, at, list_settled
+from features.archive.places import ArchiveError, Bucket, at, list_settled
 from features.archive.tables import IMPORTED, SCHEMA, conform, require_version
 
 if TYPE_CHECKING:
@@ -104,12 +104,20 @@ def erasures(place: Place) -> int:
 def load_file(
     place: Place, file: File, columns: Sequence[str], since: int | None = None, until: int | None = None
 ) -> pa.Table:
-    """Columns of one file, whatever version it has; at least of those rows that arrived between these instants."""
-    with pq.ParquetFile(place.open(file.path)) as opened:
-        require_version(opened.metadata.metadata, file.path)
-        present = [name for name in columns if name in opened.schema_arrow.names]
-        groups = [at for at, span in enumerate(spans(opened.metadata)) if meets(*span, since, until)]
-        return conform(opened.read_row_groups(groups, present, use_threads=file.size > LARGE), columns)
+    """Columns of one file, whatever version it has; at least of those rows that arrived between these instants. Raises
+    ArchiveError for one that is cut or broken."""
+    try:
+        with pq.ParquetFile(place.open(file.path)) as opened:
+            require_version(opened.metadata.metadata, file.path)
+            present = [name for name in columns if name in opened.schema_arrow.names]
+            groups = [at for at, span in enumerate(spans(opened.metadata)) if meets(*span, since, until)]
+            return conform(opened.read_row_groups(groups, present, use_threads=file.size > LARGE), columns)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) is not None:
+            raise  # what the system says is not of what is in the file
+        raise ArchiveError(
+            f"{file.path} of the archive cannot be read ({str(error).splitlines()[0]}): put it back, or move it away"
+        ) from error
 
 
 def spans(metadata: pq.FileMetaData) -> list[tuple[int, int]]:

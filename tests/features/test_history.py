@@ -261,6 +261,22 @@ def test_what_the_catalog_says_holds_from_the_first_catalog_on_until_the_next(
     assert stamps[1:] == pytest.approx([places[1][1]] * 2, abs=1)
 
 
+@pytest.mark.parametrize("view", ["customer", "candidate", "attributes"])
+def test_a_history_of_which_a_file_was_cut_or_lost_is_not_current(home: Home, view: str) -> None:
+    import_events(home, behave(1, 20, END))
+    history.rebuild(home)
+    open_store(home, "redis://127.0.0.1:6379")
+    assert history.is_current(home)
+    path = max((home.history / view).glob("*.parquet"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    assert not history.is_current(home)
+    path.write_bytes(content)
+    assert history.is_current(home)
+    path.unlink()
+    assert not history.is_current(home)
+
+
 def test_history_is_current_until_the_archive_or_the_declarations_change(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from features import history
 from features.aggregates.columns import slot_of
 from features.aggregates.rows import LAYOUTS
+from features.archive import ArchiveError
 from features.events.schema import Decision
 from features.store import open_store
 from models import bundle
@@ -151,6 +152,21 @@ def test_the_verb_prints_the_table_and_fails_where_a_feature_is_skewed(
     told = capsys.readouterr().out
     assert "30 decisions" in told
     assert f"Skewed: {SABOTAGED}" in told
+
+
+def test_a_cut_file_of_the_archive_is_named_and_one_of_the_history_made_anew(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visits(home, count=60)
+    skew(home=home.root)
+    path = max((home.history / "customer").glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    skew(home=home.root)
+    assert capsys.readouterr().out.count("agree everywhere") == 2
+    path = min(home.events.rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ArchiveError, match=rf"{path.name} of the archive cannot be read .*put it back"):
+        skew(home=home.root)
 
 
 def test_without_decisions_there_is_nothing_to_compare(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
