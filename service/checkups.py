@@ -49,6 +49,8 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
     """Of `time.time()`."""
     seconds: float
+    said: str = ""
+    """Why there is no result; it is told when that changes."""
 
 
 @contextlib.contextmanager
@@ -107,10 +109,12 @@ def look(home: Home, name: str, lease: Lease, over: threading.Event, looked: dic
         said = _run(home, name, lease, over)
     finally:
         lease.release()
+    if over.is_set() or _last(home, name) >= began:
+        said = ""
+    if said and (name not in looked or looked[name].said != said):
+        log.warning("the health of %s cannot be told: %s", name, said)
     ended = time.time()
-    looked[name] = Looked(ended=ended, seconds=ended - began)
-    if _last(home, name) < began and not over.is_set():
-        log.info("the health of %s could not be told: %s", name, said)
+    looked[name] = Looked(ended=ended, seconds=ended - began, said=said)
 
 
 def _last(home: Home, name: str) -> float:

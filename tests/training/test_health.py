@@ -15,7 +15,8 @@ from models import bundle
 from models.bundle import BundleError, Calibration, Description
 from models.signature import Feature, Signature
 from tests.training.archives import DAY, PRODUCTS, LiveShop, product, track, write
-from training.health import examining
+from tests.training.test_intervals import make_queries
+from training.health import examining, log
 from training.health.examining import compare, judge
 from training.labels import TrainingError
 
@@ -195,6 +196,26 @@ def test_too_little_of_anything_is_said(home: Home, capsys: pytest.CaptureFixtur
     live(home, drifted=False, customers=60)
     with pytest.raises(TrainingError, match=r"slots were seen .*at least 50"):
         run(home, capsys)
+
+
+def divide(window: tuple[str, str], days: float) -> tuple[float, float, float, float]:
+    """First and last day of what is compared with, and of what is now, in a log of 320 hours."""
+    queries = msgspec.structs.replace(make_queries(), now=np.arange(320) * 3600 * 1_000_000)
+    before, now = log.divide(queries, window, days)
+    days_of = [float(it) / DAY for part in (before, now) for it in (part.now.min(), part.now.max())]
+    return days_of[0], days_of[1], days_of[2], days_of[3]
+
+
+def test_what_a_model_was_trained_on_is_compared_with_even_where_the_log_is_young() -> None:
+    trained = ("1970-01-02T00:00:00+00:00", "1970-01-05T00:00:00+00:00")
+    hour = 1 / 24
+    assert divide(trained, 7.0) == pytest.approx((1, 4, 319 * hour - 7 + hour, 319 * hour))
+    assert divide(trained, 30.0) == pytest.approx((1, 4, 4 + hour, 319 * hour))
+    assert divide(("", ""), 7.0) == pytest.approx((0, 319 * hour - 7, 319 * hour - 7 + hour, 319 * hour))
+    to_the_end = ("1970-01-08T00:00:00+00:00", "1970-01-14T00:00:00+00:00")
+    assert divide(to_the_end, 7.0) == pytest.approx((0, 319 * hour - 7, 319 * hour - 7 + hour, 319 * hour))
+    with pytest.raises(TrainingError, match="0 slots were seen before"):
+        divide(("", ""), 30.0)
 
 
 def test_the_worst_state_is_the_healths() -> None:

@@ -82,13 +82,20 @@ def load(home: Home, name: str, wanted: str) -> Bundle:
 
 
 def divide(queries: Queries, window: tuple[str, str], days: float) -> tuple[Queries, Queries]:
-    """(what to compare with, what is now). Raises TrainingError where one of them has too few queries."""
+    """(what to compare with, what is now). Raises TrainingError where one of them has too few queries.
+
+    Of a young log, now is what came after what the model was trained on.
+    """
     since = int(queries.now.max()) - int(days * DAY)
     recent = queries.now > since
     learnt = np.zeros(len(queries), np.bool_)
     if all(window):
         first, last = (int(datetime.fromisoformat(it).timestamp() * SECOND) for it in window)
-        learnt = (queries.now >= first) & (queries.now <= last) & ~recent
+        learnt = (queries.now >= first) & (queries.now <= last)
+        after = recent & (queries.now > last)
+        if (learnt & ~recent).sum() < FEWEST_QUERIES <= min(learnt.sum(), after.sum()):
+            recent = after
+        learnt &= ~recent
     if learnt.sum() < FEWEST_QUERIES:
         learnt = ~recent
     for what, chosen in (("before", learnt), (f"in the last {days:g} days", recent)):
