@@ -102,8 +102,13 @@ def _judge_area(compared: Comparison, bounds: Bounds) -> Verdict | None:
     if bounds.auc is None:
         return None
     area = compared.model.metrics[AUC]
-    figure = f"AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f})"
+    figure = f"AUC {_span(area.value, area.low, area.high)}"
     return Verdict(gate="knows something", holds=area.low > bounds.auc, figure=figure, bound=f"above {bounds.auc:g}")
+
+
+def _span(value: float, low: float, high: float) -> str:
+    interval = f"{low:.3f} to {high:.3f}" if math.isfinite(low) else "no interval: they are one customer's"
+    return f"{value:.3f} ({interval})"
 
 
 def _judge_calibration(evidence: Evidence, bounds: Bounds) -> Verdict | None:
@@ -143,7 +148,7 @@ def _judge_ratio(evidence: Evidence, bounds: Bounds) -> Verdict | None:
     (low, high), ratio = bounds.calibration_ratio, metrics[RATIO]
     # Both samples have their errors: the one that it is judged on, and the one that it was calibrated on.
     margin = math.exp(1.96 * _unsure(evidence))
-    figure = f"{ratio.value:.3f} ({ratio.low / margin:.3f} to {ratio.high * margin:.3f})"
+    figure = _span(ratio.value, ratio.low / margin, ratio.high * margin)
     inside = ratio.high * margin >= low and ratio.low / margin <= high
     return Verdict(gate="predicted over actual", holds=inside, figure=figure, bound=f"{low:g} to {high:g}")
 

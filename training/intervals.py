@@ -63,7 +63,9 @@ def weigh(units: int, seed: int, replicates: int = REPLICATES) -> Iterator[Float
 
 
 def resample(totals: dict[str, Total], units: int, seed: int) -> dict[str, Floats]:
-    """Replicates of each ratio."""
+    """Replicates of each ratio; NaN of one customer, who differs from nobody."""
+    if units < 2:
+        return {name: np.full(REPLICATES, np.nan) for name in totals}
     parts: dict[str, list[Floats]] = {name: [] for name in totals}
     with np.errstate(invalid="ignore", divide="ignore"):
         for weights in weigh(units, seed):
@@ -74,6 +76,8 @@ def resample(totals: dict[str, Total], units: int, seed: int) -> dict[str, Float
 
 def resample_sums(sums: Floats, units: int, seed: int) -> Floats:
     """(replicates, k) of k sums by customer, `sums` (units, k); drawn as `resample` draws."""
+    if units < 2:
+        return np.full((REPLICATES, sums.shape[1]), np.nan)
     return np.concatenate([weights @ sums for weights in weigh(units, seed)])
 
 

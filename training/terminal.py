@@ -91,11 +91,18 @@ def show(console: Console, report: Report) -> None:
         ("model", f"{described.name} {described.version}, {state}: {registered.bundle}"),
         ("meaning", f"propensity is {meaning}, learnt from {described.window[0]} to {described.window[1]}"),
         ("run", f"{uri} (experiment {registered.experiment_id}, run {registered.run_id})"),
-        ("look", f"mlflow ui --backend-store-uri {uri}"),
+        ("look", _look(uri, registered.experiment_id, registered.run_id)),
         ("took", f"{report.seconds:.0f} s"),
     )
     for name, text in (*lines, *_next(report)):
         console.print(f"[bold]{name:<8}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _look(uri: str, experiment: str, run: str) -> str:
+    """Where the run is to be seen: by a server that runs, else by one to start."""
+    if uri.startswith(("http://", "https://")):
+        return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
+    return f"mlflow ui --backend-store-uri {uri}"
 
 
 def _next(report: Report) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ CHAMPION = "champion, version 1"
 SHARE = 0.2
 
 
-def evidence(noise: float = 0.0, scale: float = 1.0, seed: int = 1) -> Evidence:
+def evidence(noise: float = 0.0, scale: float = 1.0, seed: int = 1, customers: int = 400) -> Evidence:
     """A model that knows each row's chance but for `noise`, beside a champion that knows less."""
     generator = np.random.default_rng(seed)
     count = 4000
@@ -33,7 +33,7 @@ def evidence(noise: float = 0.0, scale: float = 1.0, seed: int = 1) -> Evidence:
     rewarded = generator.random(count) < chance
     texts = [""] * count
     queries = Queries(
-        kind="logged", reward="click", customers=[f"c-{at % 400}" for at in range(count)], now=np.arange(count),
+        kind="logged", reward="click", customers=[f"c-{at % customers}" for at in range(count)], now=np.arange(count),
         customer_at=np.arange(count), candidate_at=np.arange(count), hour=np.zeros(count), weekday=np.zeros(count),
         device=texts, referrer=texts, placement=texts, inline={}, candidates=["p"], owner=np.arange(count),
         candidate=np.zeros(count, np.int64), rewarded=rewarded, popularity=np.full(count, np.nan),
@@ -66,6 +66,14 @@ def test_a_model_that_is_no_better_than_the_champion_is_refused_with_the_differe
     assert verdict.holds is False
     assert "log loss better by" in verdict.figure
     assert verdicts(evidence(noise=0.5), Bounds(better_by=-0.05))["better than the champion"].holds is True
+
+
+def test_of_one_customer_alone_nothing_is_known_of_others() -> None:
+    found = verdicts(evidence(customers=1))
+    assert [gate for gate, it in found.items() if it.holds is False] == [
+        "better than the champion", "knows something", "predicted over actual"
+    ]  # fmt: skip
+    assert "no interval" in found["knows something"].figure
 
 
 def test_without_a_champion_nothing_is_compared_and_the_absolute_gates_remain() -> None:

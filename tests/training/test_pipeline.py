@@ -126,6 +126,10 @@ def test_the_terminal_shows_every_method_and_where_the_model_is(trained: tuple[S
     assert "propensity is P(in the next 'Order Completed')" in text
     assert f"offers 1, alias champion: {report.registered.bundle}" in text
     assert f"mlflow ui --backend-store-uri {settings.tracking_uri}" in text
+    show(console, msgspec.structs.replace(report, tracking_uri="http://mlflow.example/"))
+    registered = report.registered
+    where = f"http://mlflow.example/#/experiments/{registered.experiment_id}/runs/{registered.run_id}"
+    assert f"look    {where}" in console.export_text()
     assert report.registered.run_id in text
 
 
