@@ -50,7 +50,18 @@ def test_an_empty_home_is_one_line_and_registers_nothing(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--labels", "guessed"), ("--test-from", "soon"), ("--candidates", "1"), ("--negatives", "0"), ("--trees", "0")],
+    [
+        ("--labels", "guessed"),
+        ("--test-from", "soon"),
+        ("--candidates", "1"),
+        ("--negatives", "0"),
+        ("--trees", "0"),
+        ("--name", "../offers"),
+        ("--name", "a/b"),
+        ("--alias", "5"),
+        ("--alias", "v5"),
+        ("--alias", "latest"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(home: Home, option: str, value: str) -> None:
     answer = run("train", "--home", home.root, option, value)

@@ -49,3 +49,5 @@ def test_after_a_training_the_champions_health_is_looked_at_in_a_process_of_its_
 def test_a_schedule_that_is_no_duration_is_refused() -> None:
     with pytest.raises(TrainingError, match="--every: 'often' is no duration"):
         train(every="often")
+    with pytest.raises(TrainingError, match="--every 0s: trainings without end"):
+        train(every="0s")
