@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -23,14 +25,18 @@ if TYPE_CHECKING:
     from features.settings import Settings
 
 PATIENCE = 5.0
+LOCAL = "sqlite:///"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FULL_WORDS = re.compile("disk is full|No space left|File too large|disk I/O error|Cannot write binary data")
 """As libraries say it that have no error number."""
 
 
 def require_reachable(settings: Settings) -> None:
-    """Before hours are spent on a model: raises RegistryError when an MLflow server is named that does not answer."""
+    """Before hours are spent on a model: raises RegistryError when an MLflow server is named that does not answer, or
+    MLflow's database is none."""
     uri = settings.tracking_uri
+    if uri.startswith(LOCAL):
+        _require_database(Path(uri.removeprefix(LOCAL)))
     if urlsplit(uri).scheme not in ("http", "https"):
         return
     try:
@@ -43,6 +49,19 @@ def require_reachable(settings: Settings) -> None:
         raise RegistryError(
             f"MLflow at {uri} does not answer ({reason}): start it, or unset MLFLOW_TRACKING_URI for the home's own; "
             "the champion is where it was"
+        ) from None
+
+
+def _require_database(path: Path) -> None:
+    if not path.exists():
+        return  # it is made
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        raise RegistryError(
+            f"MLflow's database {path} cannot be used ({error}): put it back, or move it away; the champion is where "
+            "it was"
         ) from None
 
 
@@ -90,6 +109,11 @@ def explain(error: BaseException, settings: Settings) -> str | None:
     for each in chain:
         if (isinstance(each, OSError) and each.errno in FULL) or FULL_WORDS.search(str(each)):
             return f"the disk is full ({settings.home.root}, or where MLflow keeps its artifacts): make room"
+    for each in chain:
+        if isinstance(each, (PermissionError, NotADirectoryError)):
+            return f"{each.filename} cannot be written ({each.strerror})"
+        if isinstance(each, sqlite3.Error):
+            return f"MLflow's database at {settings.tracking_uri} cannot be used ({each})"
     for each in chain:
         if isinstance(each, ConnectionError) or type(each).__module__.startswith(("requests.", "urllib3.")):
             return f"MLflow at {settings.tracking_uri} was lost while the run was logged"

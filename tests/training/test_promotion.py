@@ -179,6 +179,25 @@ class Unwell(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
+def test_an_mlflow_database_that_is_none_is_told_before_anything_is_done(home: Home) -> None:
+    stages = Quiet()
+    (home.root / "mlflow").mkdir()
+    (home.root / "mlflow" / "mlflow.db").write_text("no database, however long")
+    with pytest.raises(RegistryError, match=r"MLflow's database .*mlflow.db cannot be used \(file is not a database\)"):
+        pipeline.train(Settings(home=home), Options(), stages)
+    assert stages.stages == []
+
+
+def test_a_folder_that_mlflow_cannot_have_is_told_and_the_champion_stays(home: Home) -> None:
+    order_history(home, days=40)
+    bundle.write_alias(home.bundles, "offers", "champion", "7")
+    (home.root / "mlflow").write_text("a file")
+    with pytest.raises(RegistryError, match=r"mlflow/artifacts cannot be written .*nothing was registered"):
+        pipeline.train(Settings(home=home), Options(fit=STRONG), Quiet())
+    assert bundle.read_aliases(home.bundles, "offers") == {"champion": "7"}
+    assert [path.name for path in home.bundles.glob("offers/*/")] == []
+
+
 def test_an_mlflow_that_is_lost_on_the_way_is_told_and_leaves_no_version(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
