@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from training.evaluation import ECE_BINS, measure_ece
+from training.evaluation import ECE_BINS
 from training.intervals import Interval, enclose, resample_sums
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def enclose_ece(probability: Floats, rewarded: Flags, unit: Ints, units: int, se
     that bias, as the bootstrap estimates it (Efron, Tibshirani 1993, section 10.2), is taken out.
     """
     size = len(probability)
-    value = measure_ece(probability, rewarded)
     edges = np.unique(np.linspace(0, size, min(ECE_BINS, size) + 1).astype(np.int64))
     block = np.empty(size, np.int64)
     block[np.argsort(probability, kind="stable")] = np.searchsorted(edges, np.arange(size), "right") - 1
     gaps = _sum(probability - rewarded, block, len(edges) - 1, unit, units)
+    value = float(np.abs(gaps.sum(axis=0)).sum()) / size
     drawn = resample_sums(np.column_stack([gaps, np.bincount(unit, minlength=units)]), units, seed)
     replicates = np.abs(drawn[:, :-1]).sum(axis=1) / drawn[:, -1]
     return enclose(value, np.maximum(replicates - (replicates.mean() - value), 0.0))
