@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: the command line reads the annotations.
 import os
-import re
 import sys
 from datetime import date
 from pathlib import Path
@@ -10,21 +9,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
+from training.naming import require_alias, require_name
+
 REFUSED = 3
 """Exit code when the evidence speaks against what was asked for."""
-
-
-def _require_name(_type: object, name: str) -> None:
-    """It is the name of a folder, and of a model in MLflow."""
-    if not re.fullmatch(r"[\w][\w. -]{0,99}", name):
-        raise ValueError("Letters, digits, spaces, dots, dashes and underscores make a model's name.")
-
-
-def _require_alias(_type: object, alias: str) -> None:
-    """MLflow takes no other; a number is a version's."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", alias) or re.fullmatch(r"v?\d+|latest", alias, re.IGNORECASE):
-        raise ValueError("Letters, digits, dashes and underscores make an alias; numbers and latest are versions.")
-
 
 HomeOption = Annotated[Path | None, Parameter(help="The data folder; else KAIROS_HOME, else .kairos here.")]
 LabelsOption = Annotated[
@@ -45,7 +33,7 @@ ValueOption = Annotated[
 SearchOption = Annotated[
     str | None, Parameter(help="Look for better trees, by the validation part: so many trials (40), or so long (30m).")
 ]
-NameOption = Annotated[str, Parameter(help="The registered model's name.", validator=_require_name)]
+NameOption = Annotated[str, Parameter(help="The registered model's name.", validator=require_name)]
 DateOption = Annotated[date | None, Parameter(help="A day (UTC); else by shares of the queries.")]
 UntilOption = Annotated[date | None, Parameter(help="The first day that is not in the test; else the end.")]
 Positive = validators.Number(gte=1)
@@ -81,7 +69,7 @@ StatesOption = Annotated[
     Parameter(help="Logged labels: customers as Feast joins them, or as each decision logged them."),
 ]
 SeedOption = Annotated[int, Parameter(help="Of every random draw.")]
-AliasOption = Annotated[str, Parameter(help="The alias that the new version gets.", validator=_require_alias)]
+AliasOption = Annotated[str, Parameter(help="The alias that the new version gets.", validator=require_alias)]
 ClusterOption = Annotated[
     str | None,
     Parameter(help="Join and fit on Dask: a scheduler's address (tcp://host:8786), or local:2 for two processes here."),

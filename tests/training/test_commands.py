@@ -67,3 +67,10 @@ def test_options_that_make_no_sense_are_refused(home: Home, option: str, value: 
     answer = run("train", "--home", home.root, option, value)
     assert answer.returncode == 2
     assert option in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("alias", ["7", "latest", "../champion"])
+def test_an_alias_that_would_be_taken_for_a_version_is_not_given(home: Home, alias: str) -> None:
+    answer = run("models", "promote", "1", "--alias", alias, "--home", home.root)
+    assert answer.returncode == 2
+    assert "--alias" in answer.stdout + answer.stderr

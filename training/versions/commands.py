@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from training.naming import require_alias
+
 if TYPE_CHECKING:
     from features.settings import Settings
 
@@ -15,6 +17,7 @@ HomeOption = Annotated[Path | None, Parameter(help="The data folder; else KAIROS
 NameOption = Annotated[str, Parameter(help="The registered model's name.")]
 AnyNameOption = Annotated[str | None, Parameter(help="Of this model; else of all.")]
 AliasOption = Annotated[str, Parameter(help="The alias.")]
+GivenOption = Annotated[str, Parameter(help="The alias.", validator=require_alias)]
 Wanted = Annotated[str, Parameter(help="A version's number, or an alias that names it.")]
 ReasonOption = Annotated[str, Parameter(help="Why; it is kept with the move.")]
 PlotOption = Annotated[Path | None, Parameter(help="Where the figure goes; else compared.png here.")]
@@ -90,7 +93,7 @@ def promote(
     version: Wanted,
     *,
     name: NameOption = "offers",
-    alias: AliasOption = "champion",
+    alias: GivenOption = "champion",
     force: ForceOption = False,
     reason: ReasonOption = "",
     home: HomeOption = None,
