@@ -10,7 +10,7 @@ import yaml
 from features import nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 Place = tuple[str | int, ...]
@@ -48,32 +48,34 @@ class Document:
         if not isinstance(self.content, dict):
             raise DocumentError(name, [f"{name}:1:1: a mapping of keys to values is expected"])
 
-    def at(self, place: Place) -> str:
-        """`name:line:column` of a place, or of the nearest part above it."""
+    def find(self, place: Place) -> tuple[str, int, int]:
+        """(name, line, column) of a place, or of the nearest part above it."""
         node: Any = self._root
         for step in place:
             below = nodes.step(node, step)
             if below is None:
                 break
             node = below
-        return f"{self.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+        return self.name, node.start_mark.line + 1, node.start_mark.column + 1
 
     def problem(self, place: Place, message: str) -> str:
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
-        return f"{self.at(place)}: {path + ': ' if path else ''}{message}"
+        at = ":".join(map(str, self.find(place)))
+        return f"{at}: {path + ': ' if path else ''}{message}"
 
     def validate(self, model: type[Model], content: Any = None) -> Model:
         """The content as `model`, or what was made of it. Raises DocumentError with every problem."""
         try:
             return model.model_validate(self.content if content is None else content)
         except pydantic.ValidationError as error:
-            raise DocumentError(self.name, list(self._problems(error))) from error
+            raise DocumentError(self.name, [self.problem(*one) for one in faults(error)]) from error
 
-    def _problems(self, error: pydantic.ValidationError) -> Iterable[str]:
-        for detail in error.errors(include_url=False):
-            place = tuple(detail["loc"])
-            message = detail["msg"].removeprefix("Value error, ")
-            given = detail.get("input")
-            if detail["type"] not in ("missing", "extra_forbidden") and isinstance(given, (str, int, float, bool)):
-                message += f", not {given!r}"
-            yield self.problem(place, message)
+
+def faults(error: pydantic.ValidationError) -> Iterator[tuple[Place, str]]:
+    """(place, what is wrong) of each part of the document."""
+    for detail in error.errors(include_url=False):
+        message = detail["msg"].removeprefix("Value error, ")
+        given = detail.get("input")
+        if detail["type"] not in ("missing", "extra_forbidden") and isinstance(given, (str, int, float, bool)):
+            message += f", not {given!r}"
+        yield tuple(detail["loc"]), message

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pydantic
 
-from features.documents import Document, DocumentError
+from features.documents import Document, DocumentError, faults
 from service.catalog import contradictions, sources
+from service.catalog.salvage import Shadow, salvage
 from service.catalog.schema import Catalog, Defaults
 from service.experiments import editing, storing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from features.documents import Place
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,13 +53,40 @@ def check(document: Document, known: Known = NOTHING) -> tuple[Catalog, str]:
 
 def examine(document: Document, known: Known = NOTHING) -> Catalog:
     """The catalog that a document says, and no more. Raises DocumentError."""
-    catalog = document.validate(Catalog, _with_defaults(document.content))
-    found = list(contradictions.find(catalog, known.aliases))
-    if known.before is not None:
-        found += editing.find(known.before, catalog, known.now)
+    content = _with_defaults(document.content)
+    try:
+        catalog, found = Catalog.model_validate(content), []
+    except pydantic.ValidationError as error:
+        found = list(faults(error))
+        left = _left(content, found)
+        if left is None:
+            raise _refusal(document, found) from error
+        catalog = left
+    shadow = Shadow(place for place, _ in found)
+    found += [one for one in _contradictions(catalog, known) if not shadow.covers(one[0])]
     if found:
-        raise DocumentError(document.name, [document.problem(place, message) for place, message in found])
+        raise _refusal(document, found)
     return catalog
+
+
+def _left(content: dict[str, Any], found: list[tuple[Place, str]]) -> Catalog | None:
+    """What stands beside the faults; None if that is no catalog."""
+    try:
+        return Catalog.model_validate(salvage(content, [place for place, _ in found]))
+    except pydantic.ValidationError:
+        return None
+
+
+def _contradictions(catalog: Catalog, known: Known) -> Iterator[tuple[Place, str]]:
+    yield from contradictions.find(catalog, known.aliases)
+    if known.before is not None:
+        yield from editing.find(known.before, catalog, known.now)
+
+
+def _refusal(document: Document, found: list[tuple[Place, str]]) -> DocumentError:
+    """In the order of the document."""
+    found.sort(key=lambda one: document.find(one[0]))
+    return DocumentError(document.name, [document.problem(place, message) for place, message in found])
 
 
 def version(catalog: Catalog) -> str:

@@ -42,14 +42,14 @@ class Together(Document):
         if problems:
             raise DocumentError(name, problems)
 
-    def at(self, place: Place) -> str:
+    def find(self, place: Place) -> tuple[str, int, int]:
         """As that of the document from which the place comes."""
         key = str(place[0]) if place else ""
         entries = self._entries.get(key)
         if entries and len(place) > 1 and isinstance(place[1], int) and place[1] < len(entries):
             part, position = entries[place[1]]
-            return part.at((key, position, *place[2:]))
-        return self._owners.get(key, self._parts[0]).at(place)
+            return part.find((key, position, *place[2:]))
+        return self._owners.get(key, self._parts[0]).find(place)
 
 
 def read_text(path: Path) -> str:

@@ -59,14 +59,16 @@ def problems(text: str) -> list[str]:
     return [problem.removeprefix("catalog.yaml:") for problem in refused.value.problems]
 
 
-def test_every_error_of_shape_is_told_at_its_place() -> None:
+def test_every_error_of_shape_is_told_at_its_place_and_hides_no_other() -> None:
     told = problems(BROKEN)
     places = {re.match(r"\d+:\d+: [^:]*", problem)[0] for problem in told}  # type: ignore[index]  # each must match
     assert places == {
         "1:11: currency",
         "2:12: time_zone",
+        "5:14: placements[0].default",
         "6:12: placements[0].limit",
         "7:18: placements[0].exploration",
+        "8:9: placements[1].id",
         "9:13: placements[1].colour",
         "13:11: candidates[0].kind",
         "14:12: candidates[0].price",
@@ -76,12 +78,12 @@ def test_every_error_of_shape_is_told_at_its_place() -> None:
 
 def test_every_contradiction_is_told_at_its_place() -> None:
     assert problems(CONTRADICTING) == [
-        "9:9: candidates[2].id: 'a' stands here a second time",
-        "5:10: placements[1].id: 'hero' stands here a second time",
         "3:14: placements[0].default: there is no candidate 'nothing'",
         "4:21: placements[0].candidates[1]: there is no candidate 'nowhere'",
-        "13:39: experiments[0].variants[2].id: 'x' stands here a second time",
+        "5:10: placements[1].id: 'hero' stands here a second time",
+        "9:9: candidates[2].id: 'a' stands here a second time",
         "12:24: experiments[0].placements[1]: there is no placement 'cellar'",
+        "13:39: experiments[0].variants[2].id: 'x' stands here a second time",
     ]
 
 
@@ -122,7 +124,7 @@ def test_an_empty_home_gets_a_starter_catalog_that_can_serve_and_one_that_is_the
     starter.ensure(home)
     assert reading.read(home.catalog)[1] != version
     home.catalog.write_text(BROKEN)
-    with pytest.raises(DocumentError, match="8 problems"):
+    with pytest.raises(DocumentError, match="10 problems"):
         starter.ensure(home)
 
 

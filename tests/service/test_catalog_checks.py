@@ -167,9 +167,9 @@ def test_caps_and_budgets_of_what_is_not_there_are_refused(said: str, told: str)
 def test_a_pinned_candidate_competes_where_it_is_pinned() -> None:
     text = "placements: [{id: p, default: a, excluded: [b], pinned: [b, a, a, z]}]\ncandidates: [{id: a}, {id: b}]\n"
     assert [problem.partition(": ")[2] for problem in problems(text)] == [
-        "placements[0].pinned[3]: there is no candidate 'z'",
-        "placements[0].pinned[2]: 'a' stands here a second time",
         "placements[0].pinned[0]: 'b' does not compete here",
+        "placements[0].pinned[2]: 'a' stands here a second time",
+        "placements[0].pinned[3]: there is no candidate 'z'",
     ]
 
 
@@ -233,6 +233,66 @@ def test_ten_thousand_candidates_are_read_and_every_error_among_them_is_told() -
     assert str(refused.value).endswith("and 9,899 more")
 
 
+MISTAKES = [
+    "weight: -1",
+    "weight: .nan",
+    "kind: thing",
+    "nonsense: 1",
+    "windows: [{from: 2026-01-01}, {from: 2026-02-01}]",
+    "windows: [{from: 2026-02-30}]",
+    "group: h",
+    "placements: [r]",
+    "rule: segments",
+    "rule: [1]",
+    "content: {t: \"{{ ''.__class__ }}\"}",
+    "fallback: {t: x}",
+    "id: a",
+    "id: []",
+]
+
+
+@given(st.lists(st.sampled_from(MISTAKES), min_size=1, max_size=8))
+def test_no_mistake_hides_another_and_all_are_told_from_top_to_bottom(lines: list[str]) -> None:
+    entries = [line if line.startswith("id") else f"id: c-{at}\n    {line}" for at, line in enumerate(lines)]
+    told = problems(f"{HEAD}candidates:\n  - id: a\n" + "".join(f"  - {entry}\n" for entry in entries))
+    assert {problem.split(": ")[1].split(".")[0] for problem in told} == {
+        f"candidates[{at}]" for at in range(1, len(lines) + 1)
+    }
+    places = [tuple(map(int, problem.split(": ")[0].split(":"))) for problem in told]
+    assert places == sorted(places)
+    assert min(places)[0] > 4
+
+
+def test_what_only_follows_from_a_mistake_is_not_told() -> None:
+    """As that a candidate that is for one placement is no default of another, whose name is wrong."""
+    text = (
+        "placements: [{id: p, default: [a]}, {id: '', default: a}]\ncandidates:\n"
+        "  - {id: a, placements: [p], content: 7, fallback: {t: x}}\n"
+        "  - {id: b, windows: [{until: x}, {from: 2026-01-01}]}\n"
+        "caps: [{id: k, per: customer, limit: 0, period: 1d, scope: {placements: [z]}}]\n"
+        "experiments: [{id: e, status: rolled_out, rolled_out: y, variants: [{id: x, weight: 2}, {id: z}]}]\n"
+    )
+    assert [problem.split(": ")[1] for problem in problems(text)] == [
+        "placements[0].default",
+        "placements[1].id",
+        "candidates[0].content",
+        "candidates[1].windows[0].until",
+        "caps[0].per",
+        "caps[0].limit",
+        "caps[0].scope.placements[0]",
+        "experiments[0].variants[0].weight",
+    ]
+
+
+def test_what_runs_is_not_missed_where_its_entry_is_wrong() -> None:
+    text = f"{HEAD}candidates: [{{id: a}}]\n"
+    text += "experiments: [{id: e, status: running, variants: [{id: x}, {id: y}]}]\n"
+    before, _ = reading.parse("c", text)
+    with pytest.raises(DocumentError) as refused:
+        reading.parse("c", text.replace("running", "walking"), reading.Known(before=before, now=2**60))
+    assert len(refused.value.problems) == 1
+
+
 def test_a_folder_is_one_catalog_and_errors_name_its_files(tmp_path: Path) -> None:
     (tmp_path / "1-placements.yaml").write_text("placements: [{id: p, default: a}]\n")
     (tmp_path / "2-shoes.yaml").write_text("candidates:\n  - id: a\n  - id: b\n")
@@ -249,7 +309,8 @@ def test_a_folder_is_one_catalog_and_errors_name_its_files(tmp_path: Path) -> No
     with pytest.raises(DocumentError) as refused:
         reading.read(tmp_path)
     assert [problem.removeprefix(str(tmp_path)) for problem in refused.value.problems] == [
-        "/3-hats.json:3:24: candidates[3].weight: Input should be greater than or equal to 0, not -1"
+        "/3-hats.json:2:9: candidates[2].id: 'b' stands here a second time",
+        "/3-hats.json:3:24: candidates[3].weight: Input should be greater than or equal to 0, not -1",
     ]
     (tmp_path / "4.yaml").write_text("currency: EUR\n")
     (tmp_path / "5.yaml").write_text("currency: USD\n")

@@ -201,8 +201,9 @@ def test_the_command_line_checks_publishes_and_goes_back(home: Home, tmp_path: P
     assert run(home, "check", str(good)).stdout.endswith("12 candidates in 3 placements\n")
     refused = run(home, "check", str(broken))
     assert refused.returncode == 1
-    assert refused.stdout.splitlines()[0].startswith(f"{broken}:3:21: candidates[0].weight: ")
-    assert refused.stdout.splitlines()[1].startswith(f"{broken}:4:19: candidates[1].kind: ")
+    assert refused.stdout.splitlines()[0].startswith(f"{broken}:1:31: placements[0].default: ")
+    assert refused.stdout.splitlines()[1].startswith(f"{broken}:3:21: candidates[0].weight: ")
+    assert refused.stdout.splitlines()[2].startswith(f"{broken}:4:19: candidates[1].kind: ")
     assert run(home, "publish", str(broken)).returncode == 1
     assert not home.catalog.exists()
     folder = tmp_path / "catalog.d"

@@ -128,8 +128,8 @@ def test_wrong_flags_are_refused() -> None:
         "flags[0].id: 'hero' stands here a second time",
         "flags[1].variants: the value is of one type for all; these are numbers and texts",
         "flags[1].default: there is no variant 'three'",
-        "flags[1].rules[0].variant: there is no variant 'x'",
         "flags[1].rules[0].when: there is no 'nothing' here, only features, traits, segments, context, now",
+        "flags[1].rules[0].variant: there is no variant 'x'",
         "flags[2].variants: the value is something",
     ]
 
@@ -293,8 +293,8 @@ def test_a_publish_looks_for_the_models(stocked: Home) -> None:
 def test_stored_ranges_that_do_not_fit_are_refused() -> None:
     variants = [PAIR[0] | {"ranges": [[0, 4000]]}, PAIR[1] | {"ranges": [[3000, 8000]]}]
     told = problems(said(RUNNING | {"variants": variants}))
-    assert told[0].startswith("experiments[0].variants[0].ranges: its weight is 5000 of 10000 buckets: leave it out")
-    assert told[1].startswith("experiments[0].variants: their `ranges` overlap")
+    assert told[0].startswith("experiments[0].variants: their `ranges` overlap")
+    assert told[1].startswith("experiments[0].variants[0].ranges: its weight is 5000 of 10000 buckets: leave it out")
     own = [PAIR[0] | {"ranges": [[5000, 10000]]}, PAIR[1] | {"ranges": [[0, 5000]]}]
     catalog, _ = reading.parse("c", said(RUNNING | {"variants": own}))
     assert catalog.experiments[0].variants[1].ranges == ((0, 5000),)
