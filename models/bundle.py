@@ -23,6 +23,7 @@ from models.matrix import Encoder, encoder
 from models.scorer import BundleError as BundleError
 from models.scorer import Scorer, digest, read
 from models.signature import missing
+from models.trees import CATEGORICAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,15 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
         if self.appraiser is None or appraisal is None:
             raise BundleError(f"{self.label} does not say what a reward brings")
         return np.exp(self.appraiser.score(matrix)) * appraisal.scale
+
+    def limits(self, feature: str) -> Floats | None:
+        """Sorted thresholds of a number: from one to the next, included, the propensity is one. None: not known."""
+        trees, names = self.scorer.trees, self.description.signature.names
+        if trees is None:
+            return None
+        if feature not in names:
+            return np.empty(0)
+        return np.unique(trees.threshold[(trees.feature == names.index(feature)) & (trees.kind & CATEGORICAL == 0)])
 
     def contributions(self, features: dict[str, Floats]) -> Floats:
         """SHAP values (rows, features + 1) of the raw score; the last column is the expected score."""

@@ -11,6 +11,7 @@ import numpy as np
 from models.policy import Conflict, Exploration, Quota, order, pick
 from service.decisions.eligibility import screen
 from service.decisions.schema import Change, RunnerUp
+from service.decisions.valuing import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 AT_MOST = "at_most:"
 """Begins the reason of what diversity keeps out."""
+SEEN = "candidate__value"
+"""The value that the catalog gives, as a model sees it."""
 
 
 def constraints_of(question: Question, slate: Slate, page: Page) -> list[Constraint]:
@@ -80,7 +83,7 @@ def run_up(
     changes = [] if needed is None else _changes(slate, at, needed)
     if needed is None or not changes:
         return RunnerUp(id=told.id, priority=_finite(priority), words="no change of its value or propensity would do")
-    ways = " or ".join(f"a {one.what} above {one.needed:.4g} (it is {one.now:.4g})" for one in changes)
+    ways = " or ".join(f"a {one.what} above {_round_up(one.needed)} (it is {one.now:.4g})" for one in changes)
     return RunnerUp(
         id=told.id,
         priority=_finite(priority),
@@ -123,17 +126,48 @@ def _changes(slate: Slate, at: int, needed: float) -> list[Change]:
     propensity, value, weight = (float(values[at]) for values in (slate.propensity, slate.value, slate.pool.weight))
     if slate.placement.strategy == "propensity":
         return [Change(what="propensity", now=propensity, needed=needed)] if needed < 1.0 else []
-    others = {"value": propensity * weight, "weight": propensity * value, "propensity": value * weight}
     found = [
-        Change(what="value", now=value, needed=_share(needed, others["value"])),
-        Change(what="weight", now=weight, needed=_share(needed, others["weight"])),
-        Change(what="propensity", now=propensity, needed=_share(needed, others["propensity"])),
+        Change(what="value", now=value, needed=_needed_value(slate, at, needed)),
+        Change(what="weight", now=weight, needed=_share(needed, propensity * value)),
+        Change(what="propensity", now=propensity, needed=_share(needed, value * weight)),
     ]
     return [one for one in found if one.needed < (1.0 if one.what == "propensity" else math.inf)]
 
 
+def _needed_value(slate: Slate, at: int, needed: float) -> float:
+    """What the catalog's value would have to exceed; infinite if none would do.
+
+    A model may see the value, so that its propensity moves with it: it is the same between two limits of its trees.
+    """
+    bundle, weight, now = slate.bundle, float(slate.pool.weight[at]), float(slate.value[at])
+    if bundle is None or slate.propensity is None:
+        return math.inf if slate.propensity is None else _share(needed, float(slate.propensity[at]) * weight)
+    limits = bundle.limits(SEEN)
+    if limits is None or (slate.placement.value_from == MODEL and bundle.appraiser is not None):
+        return math.inf
+    edges = [now, *limits[limits > now].tolist(), math.inf]
+    rows = {name: np.repeat(values[at], len(edges) - 1) for name, values in slate.features.items()}
+    rows[SEEN] = np.nextafter(edges[:-1], math.inf)
+    for begin, end, propensity in zip(edges, edges[1:], bundle.propensities(rows).tolist(), strict=False):
+        if (least := max(_share(needed, propensity * weight), begin)) < end:
+            return float(least)
+    return math.inf
+
+
 def _share(needed: float, others: float) -> float:
     return needed / others if others > 0.0 else math.inf
+
+
+def _round_up(number: float) -> str:
+    """In four figures, and no less than the number: what exceeds the one exceeds the other.
+
+    >>> _round_up(0.36431), _round_up(8.5582946), _round_up(12.0)
+    ('0.3644', '8.559', '12')
+    """
+    told = f"{number:.4g}"
+    if float(told) >= number:
+        return told
+    return f"{float(told) + 10.0 ** (math.floor(math.log10(abs(number))) - 3):.4g}"
 
 
 def _finite(value: float) -> float | None:

@@ -6,12 +6,15 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import lightgbm
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import Attention
+from models.bundle import Appraisal, load, save
 from service.decisions.attention import period
 from service.decisions.choose import choose
 from service.decisions.explain import explain
@@ -202,7 +205,62 @@ def test_the_smallest_change_makes_the_runner_up_win_and_a_smaller_one_does_not(
             assert runner.id not in shown(asked(**{runner.id: change.needed * (1 - 1e-9)}))
     if not most and len(pinned) < limit:
         assert {"value", "weight"} <= {change.what for change in runner.changes}
-        assert f"a value above {runner.changes[0].needed:.4g}" in runner.words
+        written = float(runner.words.partition("a value above ")[2].split()[0])
+        assert runner.changes[0].needed <= written <= runner.changes[0].needed * 1.001
+        assert runner.id in shown(asked(**{runner.id: written * (1 + 1e-9)}))
+
+
+@pytest.fixture(scope="module")
+def wary(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model by which what is worth more is wanted less, here and there in steps."""
+    chance = np.random.default_rng(7)
+    matrix = chance.exponential(2.0, (3000, len(shop.signature().names)))
+    matrix[:, shop.signature().names.index("candidate__value")] = value = chance.uniform(0.0, 100.0, 3000)
+    clicked = (chance.random(3000) < 0.6 - 0.3 * (value > 20) - 0.2 * (value > 60) + 0.2 * (value > 80)).astype(float)
+    parameters = {"objective": "binary", "num_leaves": 15, "verbose": -1, "num_threads": 1, "deterministic": True}
+    data = lightgbm.Dataset(matrix, clicked, feature_name=shop.signature().names)
+    folder = tmp_path_factory.mktemp("bundles") / "1"
+    save(folder, shop.describe("1"), lightgbm.train(parameters, data, 20).model_to_string())
+    return load(folder)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=VALUES, limit=st.integers(1, 3), shares=st.lists(st.floats(0.0, 0.999), min_size=3, max_size=3))
+def test_the_smallest_change_holds_where_the_model_sees_the_value(
+    wary: Bundle, values: list[float], limit: int, shares: list[float]
+) -> None:
+    def asked(**changed: float) -> Question:
+        worth = {at: {"value": changed.get(shop.OFFERS[at], value)} for at, value in enumerate(values)}
+        return over(governed(worth, calm={"limit": limit, "exploration": 0.0}), bundle=wary)
+
+    def shown(of: Question) -> list[str]:
+        return [item.id for item in answer(of, choose(of), 0.0).placements[0].items]
+
+    runner = told(asked()).runner_up
+    assert runner is not None
+    for change in (one for one in runner.changes if one.what == "value"):
+        assert runner.id in shown(asked(**{runner.id: change.needed * (1 + 1e-9)}))
+        for share in shares:
+            less = change.now + share * (change.needed - change.now)
+            assert runner.id not in shown(asked(**{runner.id: less}))
+
+
+@pytest.fixture(scope="module")
+def valuing(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shop's model with trees for what a reward brings."""
+    folder = tmp_path_factory.mktemp("bundles") / "1"
+    described = msgspec.structs.replace(shop.describe("1"), value=Appraisal(of="revenue"))
+    save(folder, described, shop.grow(1), shop.grow(2))
+    return load(folder)
+
+
+def test_a_value_that_the_model_tells_is_not_to_be_changed_in_the_catalog(valuing: Bundle) -> None:
+    for source, changes in (("model", {"weight", "propensity"}), ("catalog", {"value", "weight", "propensity"})):
+        calm = {"value_from": source, "exploration": 0.0}
+        runner = told(over(governed(calm=calm), bundle=valuing)).runner_up
+        assert runner is not None
+        assert {change.what for change in runner.changes} <= changes
+        assert ("value" in {change.what for change in runner.changes}) == (source == "catalog")
 
 
 @pytest.mark.parametrize(("strategy", "changes"), [("propensity", {"propensity"}), ("fixed", set())])
