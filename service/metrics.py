@@ -114,9 +114,11 @@ SNAPSHOT_AGE = Gauge("kairos_snapshot_age_seconds", "Age of the candidates' feat
 
 
 def count_decision(chosen: Chosen, seconds: float) -> None:
-    """A decision that was answered, by rung and by the versions that scored its placements."""
+    """A decision that was answered, by rung and by the versions that scored its placements, and what failed in it."""
     DECISIONS.labels(chosen.rung).inc()
     DECISION_SECONDS.observe(seconds)
+    for use, count in chosen.failures.items():
+        EXPRESSION_ERRORS.labels(use).inc(count)
     for slate in chosen.slates:
         label = "none" if slate.bundle is None else slate.bundle.label
         placements, times = _of_version(label, slate.rung)

@@ -77,6 +77,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """The customer could not be read, so that no experiment could be told."""
     chances: dict[str, float] = {}
     """Experiment -> the probability with which its variant was given, where weights move."""
+    failures: dict[str, int] = {}
+    """`rule` and `value` -> how many could not be evaluated."""
 
     @property
     def claims(self) -> list[Claim]:
@@ -103,6 +105,7 @@ def choose(question: Question) -> Chosen:
         variants=assigned.variants,
         unassigned=assigned.unassigned,
         chances=assigned.chances,
+        failures=page.failures,
     )
 
 

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 
 from models.policy import Conflict, Quota
-from service import metrics
 from service.decisions.attention import remaining
 from service.decisions.expressions import EVALUATION_ERRORS, context_of
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from features.events.schema import Attention
     from models.policy import Constraint
+    from service.catalog.expressions import Formula
     from service.decisions.pools import Pool
     from service.decisions.question import Question
 
@@ -31,7 +31,7 @@ DECLINED = "customer__promotion_declined__history_64_recency"
 
 
 class Page:
-    """What the page shows already."""
+    """What the page shows already, and what was found out for it."""
 
     def __init__(self, attention: Attention) -> None:
         self.shown: set[int] = set()
@@ -41,6 +41,13 @@ class Page:
         self.avoided: set[int] = set()
         """Groups that what is shown does not stand beside."""
         self.attention = attention
+        self.verdicts: dict[int, str] = {}
+        """Rule, by its position in the catalog -> the reason that it is; empty where it holds."""
+        self.failures: dict[str, int] = {}
+        """`rule` and `value` -> how many could not be evaluated."""
+
+    def note_failure(self, use: str) -> None:
+        self.failures[use] = self.failures.get(use, 0) + 1
 
 
 class Screened(msgspec.Struct, frozen=True):
@@ -83,14 +90,16 @@ def screen(
         judge.reject(~np.any(is_open, axis=1), "outside_window")
     value = pool.value
     if pool.needs_features:
-        value = _judge_customer(judge, question, pool, features)
+        value = _judge_customer(judge, question, pool, features, page)
     constraints = _groups(judge, question, pool, page)
     if pool.is_bounded:
         constraints += _bounds(judge, question, pool, page.attention)
     return Screened(judge.legal, value, constraints)
 
 
-def _judge_customer(judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats]) -> Floats:
+def _judge_customer(
+    judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page
+) -> Floats:
     """By what is known of the customer. The candidates' values."""
     asks = np.zeros(len(pool.places), bool)
     for within, name, reason in ((pool.bought, BOUGHT, "bought"), (pool.declined, DECLINED, "declined")):
@@ -106,26 +115,37 @@ def _judge_customer(judge: _Judge, question: Question, pool: Pool, features: Map
     if not question.is_readable:
         judge.reject(asks, "customer_unknown")
         return pool.value
-    _judge_rules(judge, question, pool, features)
-    return pool.value if pool.worth_of is None else _worths(judge, question, pool, pool.worth_of, features)
+    _judge_rules(judge, question, pool, features, page)
+    return pool.value if pool.worth_of is None else _worths(judge, question, pool, pool.worth_of, features, page)
 
 
-def _judge_rules(judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats]) -> None:
+def _judge_rules(judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page) -> None:
+    """Each rule once a page, unless it asks for the placement: all else that it may read is the same in all of them."""
     rules = question.frame.compiled.rules
     for rule, concerned in pool.rules:
         if not (judge.legal & concerned).any():
             continue
-        try:
-            holds = rules[rule].evaluate(context_of(question, pool, features, rules[rule], 0))
-        except EVALUATION_ERRORS:
-            metrics.EXPRESSION_ERRORS.labels("rule").inc()
-            judge.reject(concerned, "rule_error")
-            continue
-        if holds is not True:
-            judge.reject(concerned, "rule")
+        verdict = page.verdicts.get(rule)
+        if verdict is None:
+            verdict = _try(rules[rule], question, pool, features, page)
+            if "placement" not in rules[rule].variables:
+                page.verdicts[rule] = verdict
+        if verdict:
+            judge.reject(concerned, verdict)
 
 
-def _worths(judge: _Judge, question: Question, pool: Pool, worth_of: Ints, features: Mapping[str, Floats]) -> Floats:
+def _try(rule: Formula, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page) -> str:
+    """The reason that a rule is; empty if it holds."""
+    try:
+        return "" if rule.evaluate(context_of(question, pool, features, rule, 0)) is True else "rule"
+    except EVALUATION_ERRORS:
+        page.note_failure("rule")
+        return "rule_error"
+
+
+def _worths(
+    judge: _Judge, question: Question, pool: Pool, worth_of: Ints, features: Mapping[str, Floats], page: Page
+) -> Floats:
     worths, value = question.frame.compiled.worths, pool.value.copy()
     failed = np.zeros(len(value), bool)
     for at in np.flatnonzero(judge.legal & (worth_of >= 0)).tolist():
@@ -133,7 +153,7 @@ def _worths(judge: _Judge, question: Question, pool: Pool, worth_of: Ints, featu
         try:
             value[at] = float(formula.evaluate(context_of(question, pool, features, formula, at)))
         except EVALUATION_ERRORS:
-            metrics.EXPRESSION_ERRORS.labels("value").inc()
+            page.note_failure("value")
             failed[at] = True
     judge.reject(failed | ~np.isfinite(value), "value_error")
     return value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from features.aggregates.engine import advance_customer
 from features.aggregates.rows import LAYOUTS, blank, pack
@@ -16,8 +18,10 @@ from features.events.schema import Attention
 from features.ids import digest
 from features.store import Packed
 from models.bundle import Bundle, load, save
+from service import metrics
 from service.decisions.attention import FIELDS
 from service.decisions.choose import choose
+from service.decisions.explain import explain
 from service.decisions.record import answer, record
 from service.decisions.schema import AskedPlacement, DecisionRequest
 from tests.service import shop
@@ -120,6 +124,34 @@ def test_a_rule_over_features_traits_and_context_decides(bundle: Bundle, rule: s
         asked, chosen = decide(catalog, model, context=context, state=state)
         assert chosen.slates[0].rejected == ({} if reason is None else {reason: ["o-5"]})
         assert ("o-5" in ids(asked, chosen)) == (reason is None)
+
+
+def test_a_rule_is_evaluated_once_a_page_unless_it_asks_for_the_placement(bundle: Bundle) -> None:
+    wrong, worth = {"rule": "traits.age > 30"}, {"value": "double(traits.x)"}
+    catalog = governed({1: wrong, 2: wrong, 4: {"rule": "placement == 'grid'"}, 5: worth}, calm=ALL)
+    _, chosen = decide(catalog, bundle, "calm", AskedPlacement(id="grid", candidates=["o-1", "o-4"]), "pair")
+    assert [slate.rejected for slate in chosen.slates] == [
+        {"rule_error": ["o-1", "o-2"], "rule": ["o-4"], "value_error": ["o-5"]},
+        {"rule_error": ["o-1"]},
+        {"rule_error": ["o-1", "o-2"]},
+    ]
+    assert chosen.failures == {"rule": 1, "value": 1}
+    _, chosen = decide(governed({4: {"rule": "traits.plan == placement"}}, calm=ALL), bundle, "calm", "grid")
+    assert chosen.failures == {"rule": 2}
+
+
+def test_only_answered_decisions_count_what_could_not_be_evaluated(bundle: Bundle) -> None:
+    asked, chosen = decide(governed({1: {"rule": "traits.age > 30"}}, calm=ALL), bundle)
+    reply = answer(asked, chosen, 0.0)
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("kairos_expression_errors_total", {"use": "rule"}) or 0.0
+
+    before = counted()
+    asyncio.run(explain(asked, chosen, reply, 60.0))
+    assert counted() == before
+    metrics.count_decision(chosen, 0.001)
+    assert counted() == before + 1
 
 
 def test_what_needs_the_customer_is_out_when_the_row_cannot_be_read(bundle: Bundle) -> None:
