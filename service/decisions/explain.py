@@ -15,6 +15,7 @@ from features.ids import digest
 from features.lifetimes import is_expired
 from models.policy import order
 from service.decisions import reasons, rivals
+from service.decisions.absent import absent
 from service.decisions.cases import Case
 from service.decisions.choose import show_on
 from service.decisions.eligibility import Page
@@ -109,6 +110,8 @@ def _explain(question: Question, slate: Slate, page: Page) -> Explanation:
             reason = APPRENTICE if slate.placement.apprentice else _reason(gap, LATER if turn > worst else won)
             inputs = {} if math.isnan(gap) else {"priority": priority, "last_shown": _finite(last)}
             not_shown.append(NotShown(id=ids[at], reason=reason, priority=priority, words=reason, inputs=inputs))
+    served = slate.placement.default if slate.fell_back else None
+    not_shown += [tell_of(text, reason) for text, reason in absent(question, slate) if text != served]
     return Explanation(
         items=explain_items(slate, shown, [ids[at] for at in shown]),
         not_shown=not_shown,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from service.catalog.windows import EVER
+from service.decisions.absent import NOT_NAMED, NOT_PERMITTED, SHORTLIST
 from service.decisions.attention import remaining
 from service.decisions.cases import moment, span
 from service.decisions.eligibility import BOUGHT, DECLINED
@@ -110,13 +111,27 @@ def _personal(case: Case) -> Told:
     )
 
 
+def _permission(case: Case) -> Told:
+    own = case.question.frame.compiled.candidates[case.question.frame.compiled.place[case.id]]
+    if case.id in case.slate.placement.excluded:
+        return "the placement excludes it", {"excluded": True}
+    return f"it is for other placements: {', '.join(own.placements)}", {"placements": list(own.placements)}
+
+
+def _shortlist(case: Case) -> Told:
+    most = case.slate.placement.shortlist
+    return f"the {most} most popular compete here, and it is none of them", {"shortlist": most}
+
+
 def _plain(words: str) -> Callable[[Case], Told]:
     return lambda _case: (words, {})
 
 
 _BY_REASON: dict[str, Callable[[Case], Told]] = {
     "unknown_candidate": _plain("the catalog does not have it"),
-    "not_permitted_here": _plain("the catalog does not permit it here"),
+    NOT_PERMITTED: _permission,
+    NOT_NAMED: _plain("who competes here is named, and it is not"),
+    SHORTLIST: _shortlist,
     "shown_on_page": _plain("it stands elsewhere on the page already"),
     "outside_window": _windows,
     "bought": _lately(BOUGHT, "bought_seconds", "bought"),

@@ -95,6 +95,24 @@ def test_what_was_bought_is_told_with_when_and_how_long() -> None:
     )
 
 
+def test_who_did_not_compete_is_told_as_well(bundle: Bundle) -> None:
+    calm = {"excluded": ["o-1"], "shortlist": 8, "default": "o-3"}
+    asked = over(governed({2: {"placements": ["grid", "pair"]}}, calm=calm), "calm", "pair", bundle=bundle)
+    assert of(asked, "o-1") == ("not_permitted_here", "the placement excludes it", {"excluded": True})
+    told_of = {"placements": ["grid", "pair"]}
+    assert of(asked, "o-2") == ("not_permitted_here", "it is for other placements: grid, pair", told_of)
+    left_out = [one for one in told(asked).not_shown if one.reason == "shortlist"]
+    assert len(left_out) == 2
+    assert left_out[0].words == "the 8 most popular compete here, and it is none of them"
+    assert left_out[0].inputs == {"shortlist": 8}
+    for slate, placement in enumerate(answer(asked, choose(asked), 0.0).placements):
+        named = [one.id for one in told(asked, slate).not_shown]
+        assert sorted([*named, *(item.id for item in placement.items)]) == sorted(shop.OFFERS)
+    assert of(asked, "o-7", slate=1)[:2] == ("not_named_here", "who competes here is named, and it is not")
+    [one] = told(over(governed(), AskedPlacement(id="grid", candidates=["o-1", "o-2"], limit=1))).not_shown
+    assert one.id in {"o-1", "o-2"}
+
+
 def test_windows_are_told_with_their_times() -> None:
     catalog = governed({1: {"windows": [{"until": "2020-01-01"}]}, 2: {"windows": [{"from": "2190-01-01"}]}}, calm=ALL)
     assert of(over(catalog), "o-1")[1] == "its last window closed at 2020-01-01T23:00:00Z"
