@@ -82,6 +82,7 @@ def replay_decisions(
     kept = evidence.Evidence(settings.home)
     bundle = None if model is None else kept.named(model)
     earliest = time.time_ns() // 1000 - _microseconds(since)
+    is_same = True
     with contextlib.ExitStack() as held:
         with embedded.reach(settings) as url, _progress("rebuilding history") as follow:
             held.enter_context(evidence.bring_up(settings, url, follow))
@@ -89,12 +90,16 @@ def replay_decisions(
         if not decisions:
             print(f"No decision was logged in the last {since}.")
         elif planned is None and bundle is None:
-            _verify(kept, decisions)
+            is_same = _verify(kept, decisions)
         else:
             _weigh(kept, decisions, planned, bundle)
+    if len(decisions) == most:
+        print(f"These are the newest {most:,}: --most takes more.")
+    raise SystemExit(not is_same)
 
 
-def _verify(kept: "Evidence", decisions: "list[Decision]") -> None:
+def _verify(kept: "Evidence", decisions: "list[Decision]") -> bool:
+    """Whether all that could be made again are the same."""
     from service.decisions import verification
 
     verdicts = list(_track(verification.verify(kept, decisions), len(decisions)))
@@ -105,7 +110,7 @@ def _verify(kept: "Evidence", decisions: "list[Decision]") -> None:
     same = len(decisions) - len(missing) - len(deviant)
     print(f"{same:,} of {len(decisions):,} decisions are the same to the bit, {len(deviant):,} differ")
     _tell_missing(Counter(missing))
-    raise SystemExit(bool(deviant))
+    return not deviant
 
 
 def _weigh(kept: "Evidence", decisions: "list[Decision]", planned: "Compiled | None", bundle: "Bundle | None") -> None:

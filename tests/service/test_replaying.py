@@ -119,6 +119,11 @@ def test_every_logged_decision_is_the_same_to_the_bit(governed: Service, decided
     assert counted is not None, done.stdout
     assert counted[1] == counted[2]
     assert int(counted[1]) == 32  # those of the page, a ranking, and an audience
+    assert "newest" not in done.stdout
+    few = kairos(governed, "replay-decisions", "--since", "1h", "--most", "3")
+    assert few.returncode == 0, few.stdout + few.stderr
+    assert "3 of 3 decisions" in few.stdout
+    assert few.stdout.endswith("These are the newest 3: --most takes more.\n")
     reasons = {
         reason
         for one in range(5)
