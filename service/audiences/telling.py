@@ -32,7 +32,7 @@ def lines_of(member: Member, question: Question, chosen: Chosen, explain: bool =
     """A line for each item, with what speaks for it if asked; one with the reason for who gets nothing."""
     [slate] = chosen.slates
     if not slate.picks:
-        return [Line(customer=member.customer, reason=reason_of(chosen), decision_id=question.decision_id)]
+        return [Line(customer=member.customer, reason=reason_of(chosen))]
     candidates = question.frame.compiled.candidates
     whys = why_of(slate) if explain else [None] * len(slate.picks)
     return [

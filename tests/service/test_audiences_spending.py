@@ -45,7 +45,8 @@ def test_a_cap_lets_a_second_audience_reach_nobody(settings: Settings, fill: Any
     assert make(settings, tmp_path / "first.parquet").given == 5
     second = make(settings, tmp_path / "second.parquet")
     assert (second.given, second.nothing) == (0, {"cap:weekly": 5})
-    assert {row["reason"] for row in rows(tmp_path / "second.parquet")} == {"cap:weekly (10)"}
+    found = rows(tmp_path / "second.parquet")
+    assert {(row["reason"], row["decision_id"]) for row in found} == {("cap:weekly (10)", None)}  # nothing is logged
 
 
 def test_budgets_and_stock_are_never_overspent_also_by_two_audiences_at_once(
