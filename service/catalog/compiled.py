@@ -71,6 +71,8 @@ class Compiled(msgspec.Struct, frozen=True):
     """-1 without bound."""
     rules: tuple[Formula, ...]
     """Each distinct rule once."""
+    rule_features: tuple[str, ...]
+    """Those that any of them reads."""
     rule_of: Ints
     """Position in `rules`; -1 without one."""
     worths: tuple[Formula, ...]
@@ -126,6 +128,7 @@ def compile_catalog(catalog: Catalog, version: str) -> Compiled:
         declined_seconds=_seconds(candidate.not_if_declined_within for candidate in candidates),
         stock=np.array([-1 if c.stock is None else c.stock for c in candidates], np.int64),
         rules=rules,
+        rule_features=tuple(sorted({name for rule in rules for name in rule.features})),
         rule_of=rule_of,
         worths=formulas,
         worth_of=worth_of,

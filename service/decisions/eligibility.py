@@ -9,7 +9,8 @@ import numpy as np
 
 from models.policy import Conflict, Quota
 from service.decisions.attention import remaining
-from service.decisions.expressions import EVALUATION_ERRORS, context_of
+from service.decisions.expressions import Scene
+from service.decisions.verdicts import appraise, judge_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from features.events.schema import Attention
     from models.policy import Constraint
-    from service.catalog.expressions import Formula
     from service.decisions.pools import Pool
     from service.decisions.question import Question
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
+DIFFERING = {"rule": frozenset(("placement",)), "value": frozenset(("placement", "features", "candidate"))}
+"""What an expression reads of the placement, or of the candidate."""
 BOUGHT = "customer__order_completed__history_512_recency"
 DECLINED = "customer__promotion_declined__history_64_recency"
 
@@ -45,6 +47,14 @@ class Page:
         """Rule, by its position in the catalog -> the reason that it is; empty where it holds."""
         self.failures: dict[str, int] = {}
         """`rule` and `value` -> how many could not be evaluated."""
+        self._scenes: dict[str, Scene] = {}
+
+    def scene(self, use: str, question: Question) -> Scene:
+        """What rules, or values, read."""
+        found = self._scenes.get(use)
+        if found is None:
+            found = self._scenes[use] = Scene(question, DIFFERING[use])
+        return found
 
     def note_failure(self, use: str) -> None:
         self.failures[use] = self.failures.get(use, 0) + 1
@@ -59,7 +69,7 @@ class Screened(msgspec.Struct, frozen=True):
     """What picks make of it."""
 
 
-class _Judge:
+class Judge:
     """Takes candidates out, for the first reason that there is."""
 
     def __init__(self, question: Question, pool: Pool, rejected: dict[str, list[str]]) -> None:
@@ -82,7 +92,7 @@ def screen(
     question: Question, pool: Pool, features: Mapping[str, Floats], page: Page, rejected: dict[str, list[str]]
 ) -> Screened:
     """Judge the pool. `features` (m,) may be empty where `pool.needs_features` is not; `rejected` is added to."""
-    judge = _Judge(question, pool, rejected)
+    judge = Judge(question, pool, rejected)
     if page.shown:
         judge.reject(np.isin(pool.places, list(page.shown)), "shown_on_page")
     if pool.opens is not None and pool.closes is not None:
@@ -97,9 +107,7 @@ def screen(
     return Screened(judge.legal, value, constraints)
 
 
-def _judge_customer(
-    judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page
-) -> Floats:
+def _judge_customer(judge: Judge, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page) -> Floats:
     """By what is known of the customer. The candidates' values."""
     asks = np.zeros(len(pool.places), bool)
     for within, name, reason in ((pool.bought, BOUGHT, "bought"), (pool.declined, DECLINED, "declined")):
@@ -115,51 +123,11 @@ def _judge_customer(
     if not question.is_readable:
         judge.reject(asks, "customer_unknown")
         return pool.value
-    _judge_rules(judge, question, pool, features, page)
-    return pool.value if pool.worth_of is None else _worths(judge, question, pool, pool.worth_of, features, page)
+    judge_rules(judge, question, pool, features, page)
+    return pool.value if pool.worth_of is None else appraise(judge, question, pool, pool.worth_of, features, page)
 
 
-def _judge_rules(judge: _Judge, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page) -> None:
-    """Each rule once a page, unless it asks for the placement: all else that it may read is the same in all of them."""
-    rules = question.frame.compiled.rules
-    for rule, concerned in pool.rules:
-        if not (judge.legal & concerned).any():
-            continue
-        verdict = page.verdicts.get(rule)
-        if verdict is None:
-            verdict = _try(rules[rule], question, pool, features, page)
-            if "placement" not in rules[rule].variables:
-                page.verdicts[rule] = verdict
-        if verdict:
-            judge.reject(concerned, verdict)
-
-
-def _try(rule: Formula, question: Question, pool: Pool, features: Mapping[str, Floats], page: Page) -> str:
-    """The reason that a rule is; empty if it holds."""
-    try:
-        return "" if rule.evaluate(context_of(question, pool, features, rule, 0)) is True else "rule"
-    except EVALUATION_ERRORS:
-        page.note_failure("rule")
-        return "rule_error"
-
-
-def _worths(
-    judge: _Judge, question: Question, pool: Pool, worth_of: Ints, features: Mapping[str, Floats], page: Page
-) -> Floats:
-    worths, value = question.frame.compiled.worths, pool.value.copy()
-    failed = np.zeros(len(value), bool)
-    for at in np.flatnonzero(judge.legal & (worth_of >= 0)).tolist():
-        formula = worths[worth_of[at]]
-        try:
-            value[at] = float(formula.evaluate(context_of(question, pool, features, formula, at)))
-        except EVALUATION_ERRORS:
-            page.note_failure("value")
-            failed[at] = True
-    judge.reject(failed | ~np.isfinite(value), "value_error")
-    return value
-
-
-def _groups(judge: _Judge, question: Question, pool: Pool, page: Page) -> list[Constraint]:
+def _groups(judge: Judge, question: Question, pool: Pool, page: Page) -> list[Constraint]:
     """Diversity within the placement, and what groups allow on a page."""
     constraints: list[Constraint] = []
     labels = {"category": pool.categories, "group": pool.groups, "kind": pool.kinds}
@@ -185,7 +153,7 @@ def _groups(judge: _Judge, question: Question, pool: Pool, page: Page) -> list[C
     return constraints
 
 
-def _bounds(judge: _Judge, question: Question, pool: Pool, attention: Attention) -> list[Constraint]:
+def _bounds(judge: Judge, question: Question, pool: Pool, attention: Attention) -> list[Constraint]:
     """Caps, budgets, stock and personal windows, by what the ledger said."""
     constraints: list[Constraint] = []
     unsure = "" if attention.is_known else "cap_unknown"

@@ -140,6 +140,38 @@ def test_a_rule_is_evaluated_once_a_page_unless_it_asks_for_the_placement(bundle
     assert chosen.failures == {"rule": 2}
 
 
+def test_what_rules_and_values_read_is_told_to_them_once_however_many_they_are(bundle: Bundle) -> None:
+    told = 0
+
+    class Traits(dict[str, Any]):
+        def __or__(self, other: Any) -> Any:
+            nonlocal told
+            told += 1
+            return dict(self) | other
+
+    asks = {at: {"rule": f"traits.plan != 'p-{at}'", "value": f"double(traits.age) + {at}.0"} for at in range(1, 12)}
+    _, chosen = decide(
+        governed(asks, calm=ALL | {"limit": 3}),
+        bundle,
+        "calm",
+        "grid",
+        traits=Traits(plan="p-3", age=30),
+        context={"traits": {"x": 1}},
+    )
+    assert [slate.rejected["rule"] for slate in chosen.slates] == [["o-3"], ["o-3"]]
+    assert told == 2  # to the rules, and to the values
+    calm = chosen.slates[0]
+    assert calm.value[calm.legal].tolist() == [1.0, *(30.0 + at for at in range(1, 12) if at != 3)]
+
+
+def test_what_cel_cannot_take_fails_those_who_read_it_and_nobody_else(bundle: Bundle) -> None:
+    rules = ("traits.plan == 'gold'", "context.device == 'mobile'", "traits.plan != ''")
+    catalog = governed({at: {"rule": rule} for at, rule in enumerate(rules, 1)}, calm=ALL)
+    _, chosen = decide(catalog, bundle, traits={"plan": "gold", "half": "\ud800"}, context={"device": "mobile"})
+    assert chosen.slates[0].rejected == {"rule_error": ["o-1", "o-3"]}
+    assert chosen.failures == {"rule": 2}
+
+
 def test_only_answered_decisions_count_what_could_not_be_evaluated(bundle: Bundle) -> None:
     asked, chosen = decide(governed({1: {"rule": "traits.age > 30"}}, calm=ALL), bundle)
     reply = answer(asked, chosen, 0.0)
