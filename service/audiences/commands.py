@@ -24,7 +24,7 @@ def audience(
     at: Annotated[str | None, Parameter(help="When it is to be sent, in ISO 8601; else now.")] = None,
     rehearse: Annotated[bool, Parameter(help="Reserve and log nothing.", negative="")] = False,
     explain: Annotated[
-        bool, Parameter(help="Say for each item what speaks for it; takes several times as long.", negative="")
+        bool, Parameter(help="Say also what moved each score most; takes several times as long.", negative="")
     ] = False,
     home: HomeOption = None,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from service.audiences.schema import Line
 from service.decisions.explain import explain_items
@@ -29,12 +30,12 @@ NOTHING, APPRENTICE = "no_candidates", "apprentice"
 
 
 def lines_of(member: Member, question: Question, chosen: Chosen, explain: bool = False) -> list[Line]:
-    """A line for each item, with what speaks for it if asked; one with the reason for who gets nothing."""
+    """A line for each item, with what speaks for it; one with the reason for who gets nothing."""
     [slate] = chosen.slates
     if not slate.picks:
         return [Line(customer=member.customer, reason=reason_of(chosen))]
     candidates = question.frame.compiled.candidates
-    whys = why_of(slate) if explain else [None] * len(slate.picks)
+    whys = why_of(slate, explain)
     return [
         Line(
             customer=member.customer,
@@ -54,11 +55,29 @@ def lines_of(member: Member, question: Question, chosen: Chosen, explain: bool =
     ]
 
 
-def why_of(slate: Slate) -> list[str | None]:
-    """Of each item, the features that move the model's score of it most, in words; none on lower rungs."""
+def why_of(slate: Slate, explain: bool) -> list[str]:
+    """Of each item, its place among those that might be given and what that comes of; if asked, also the features that
+    move the model's score of it most.
+    """
+    told = [_standing(slate, picked.at) for picked in slate.picks]
+    if not explain:
+        return told
     items = explain_items(slate, [picked.at for picked in slate.picks], [""] * len(slate.picks))
-    told = (item.contributions[:MOST_REASONS] for item in items)
-    return ["; ".join(one.words for one in strongest) or None for strongest in told]
+    return [
+        "; ".join((standing, *(one.words for one in item.contributions[:MOST_REASONS])))
+        for standing, item in zip(told, items, strict=True)
+    ]
+
+
+def _standing(slate: Slate, at: int) -> str:
+    place = 1 + int(np.count_nonzero(slate.legal & (slate.priority > slate.priority[at])))
+    said = f"place {place} of {np.count_nonzero(slate.legal)}"
+    if slate.propensity is None or slate.placement.strategy == "fixed":
+        return f"{said} in the catalog's order"
+    said += f" by propensity {slate.propensity[at]:.4g}"
+    if slate.placement.strategy == "propensity":
+        return said
+    return f"{said} x value {slate.value[at]:.4g} x weight {slate.pool.weight[at]:.4g}"
 
 
 def reason_of(chosen: Chosen) -> str:

@@ -114,10 +114,15 @@ def test_a_store_without_customers_gives_a_file_without_rows(settings: Settings,
     assert rows(tmp_path / "empty.parquet") == []
 
 
-def test_the_file_says_why_if_asked(settings: Settings, redis_url: str, fill: Any, tmp_path: Path) -> None:
+def test_the_file_says_why_and_what_moved_the_score_if_asked(
+    settings: Settings, redis_url: str, fill: Any, tmp_path: Path
+) -> None:
     fill(customer("ada", 1, 2, 3), customer("bob", 4))
     make(settings, tmp_path / "plain.parquet", rehearse=True)
-    assert {row["why"] for row in rows(tmp_path / "plain.parquet")} == {None}
+    plain = {row["customer"]: row for row in rows(tmp_path / "plain.parquet")}
+    for row in plain.values():  # all but o-0 and o-3, placements' defaults, compete
+        value = 1 + int(row["candidate"].removeprefix("o-")) % 5
+        assert row["why"] == f"place 1 of 10 by propensity {row['propensity']:.4g} x value {value} x weight 1"
     make(settings, tmp_path / "told.parquet", explain=True)
     live, bundle = frame(settings, redis_url), load(settings.home.bundles / "offers" / "1")
     logged = {decision.customer: decision for decision in decisions(redis_url)}
@@ -125,5 +130,6 @@ def test_the_file_says_why_if_asked(settings: Settings, redis_url: str, fill: An
         decision = logged[row["customer"]]
         [slate] = choose(ask_again(decision, live, {"champion": bundle})).slates
         [item] = explain_items(slate, [slate.picks[0].at], [row["candidate"]])
-        assert row["why"] == "; ".join(one.words for one in item.contributions[:3])
+        words = [one.words for one in item.contributions[:3]]
+        assert row["why"] == "; ".join([plain[row["customer"]]["why"], *words])
         assert "the score" in row["why"]
