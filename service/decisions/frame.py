@@ -36,6 +36,8 @@ SEEN = slot_of(LAYOUTS["candidate"], "candidate__promotion__rate_30d") + 2
 SEEN_HALF_LIFE = 30 * DAY
 POPULARITY = ("candidate__order_completed__decayed_60d", "candidate__product_viewed__decayed_7d")
 """What a shortlist is sorted by; the second breaks the first's ties."""
+FRESH_SHARE = 0.25
+"""Of a shortlist, for those seen least, where a placement samples who was hardly seen: nobody else would show them."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -102,23 +104,35 @@ def build(
     columns = decode_rows(layout, [empty if row is None else (row.numbers, row.ids) for row in known])
     total = _current(candidates.get(TOTAL_ID), head)
     totals = decode_blank(layout) if total is None else decode_rows(layout, [(total.numbers, total.ids)])
-    popularity = _popularity(columns, head)
-    pools = {name: _compete(compiled, placement, popularity) for name, placement in compiled.placements.items()}
-    return Frame(compiled, head, columns, totals, successors, pools, _varied(compiled, popularity))
+    renown = _renown(columns, head)
+    pools = {name: _compete(compiled, placement, renown) for name, placement in compiled.placements.items()}
+    return Frame(compiled, head, columns, totals, successors, pools, _varied(compiled, renown))
 
 
-def _compete(compiled: Compiled, placement: Placement, popularity: tuple[Floats, ...]) -> Pool:
+class _Renown(msgspec.Struct, frozen=True):
+    """(n,) each, as of the snapshot."""
+
+    popularity: tuple[Floats, ...]
+    exposures: Floats
+
+
+def _compete(compiled: Compiled, placement: Placement, renown: _Renown) -> Pool:
+    competing = pool(compiled, placement)
     kept = [compiled.place[text] for text in (placement.default, *placement.pinned)]
-    places = _shortlist(pool(compiled, placement), popularity, placement.shortlist, kept)
+    if placement.thompson:
+        fresh = competing[(renown.exposures[competing] < placement.thompson) & ~np.isin(competing, kept)]
+        least = fresh[np.argsort(renown.exposures[fresh], kind="stable")]
+        kept += least[: int(placement.shortlist * FRESH_SHARE)].tolist()
+    places = _shortlist(competing, renown.popularity, placement.shortlist, kept)
     return pools_of.build(compiled, placement, places)
 
 
-def _varied(compiled: Compiled, popularity: tuple[Floats, ...]) -> dict[tuple[str, str, str], Pool]:
+def _varied(compiled: Compiled, renown: _Renown) -> dict[tuple[str, str, str], Pool]:
     pools = {}
     for experiment, variant in narrowing(compiled.document.experiments):
         for name in compiled.placements if experiment.placements is None else experiment.placements:
             own = compiled.placements[name].model_copy(update={"candidates": list(variant.candidates or ())})
-            pools[experiment.id, variant.id, name] = _compete(compiled, own, popularity)
+            pools[experiment.id, variant.id, name] = _compete(compiled, own, renown)
     return pools
 
 
@@ -130,9 +144,10 @@ def _current(row: StoredRow | None, head: Head | None) -> StoredRow | None:
     return None
 
 
-def _popularity(columns: Columns, head: Head | None) -> tuple[Floats, ...]:
-    closed = close(columns, np.full(columns.size, 0.0 if head is None else head.time / 1e6))
-    return tuple(closed[name] for name in POPULARITY)
+def _renown(columns: Columns, head: Head | None) -> _Renown:
+    now = 0.0 if head is None else head.time / 1e6
+    closed = close(columns, np.full(columns.size, now))
+    return _Renown(tuple(closed[name] for name in POPULARITY), exposures_of(columns, now))
 
 
 def _shortlist(positions: Ints, popularity: tuple[Floats, ...], most: int, kept: list[int]) -> Ints:

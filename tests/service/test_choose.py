@@ -177,6 +177,22 @@ def test_a_default_stands_in_when_nothing_may_be_shown_but_never_twice() -> None
     assert told[2].items == []
 
 
+def test_a_shortlist_has_room_for_who_was_hardly_seen_where_those_are_sampled() -> None:
+    calm = {"id": "calm", "default": "o-11", "pinned": ["o-9"], "shortlist": 8, "exploration": 0.0}
+    often = [number for number in (0, 1, 2, 3, 4, 5, 6, 7) for _ in range(20)]
+    for thompson, fresh in ((0, set()), (10, {8, 10})):
+        candidates, customer = Candidates(), blank(LAYOUTS["customer"], "")
+        for arrival, number in enumerate(often, NOW - 1000):
+            for name in ("Order Completed", "Promotion Viewed"):
+                advance_candidates(candidates, customer, viewed(number, name), arrival)
+        rows = {key: store(row) for key, row in candidates.candidate.items()}
+        catalog = compiled(placements=[{**calm, "thompson": thompson}], experiments=[])
+        competing = {int(place) for place in frame.build(catalog, Head(1, NOW), rows, {}).pools["calm"].places}
+        assert len(competing) == 8
+        assert {9, 11} <= competing
+        assert (fresh | {9, 11}) == competing - set(range(8))
+
+
 def test_a_shortlist_keeps_the_most_popular_and_the_default() -> None:
     placements = [{"id": "calm", "limit": 1, "default": "o-11", "shortlist": 3, "exploration": 0.0}]
     held = framed(compiled(placements=placements, experiments=[]), 5, 5, 2, 8)
