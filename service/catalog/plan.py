@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from service.catalog.effects import Effect
 
 STYLES = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
-LONGEST = 60
+LONGEST, BESIDE = 60, 20
+"""Characters of a value, and how many of them before those that differ."""
 MOST = 200
 """Differences shown."""
 
@@ -29,7 +30,7 @@ def render(before: str, after: str, differences: list[Difference], effects: list
     for one in differences[:MOST]:
         sign, style = STYLES[one.kind]
         name = f"{one.what} {one.id}".strip()
-        fields = "; ".join(f"{field.name} {_show(field.before)} -> {_show(field.after)}" for field in one.fields)
+        fields = "; ".join(f"{field.name} {' -> '.join(_show(field.before, field.after))}" for field in one.fields)
         if one.fields and one.fields[0].name == "order":
             name, fields = f"{one.what}s", "stand in another order"
         parts.append(Text(f"  {sign} {name}{': ' + fields if fields else ''}", style=style))
@@ -45,7 +46,7 @@ def _table(effects: list[Effect]) -> Table:
     table = Table()
     table.add_column("placement", no_wrap=True)
     for heading in ("decisions", "other winner", "customers", "value before", "value after", "change"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=" " not in heading)
     for effect in effects:
         change = (effect.after / effect.before - 1.0) if effect.before else None
         table.add_row(
@@ -60,8 +61,25 @@ def _table(effects: list[Effect]) -> Table:
     return table
 
 
-def _show(value: Any) -> str:
+def _show(before: Any, after: Any) -> tuple[str, str]:
+    """Both as texts; of long ones the parts where they begin to differ.
+
+    >>> _show("a" * 90 + "b", "a" * 90 + "c")
+    ('…aaaaaaaaaaaaaaaaaaaab', '…aaaaaaaaaaaaaaaaaaaac')
+    """
+    told, again = _text(before), _text(after)
+    differing = (at for at, (one, other) in enumerate(zip(told, again, strict=False)) if one != other)
+    same = next(differing, min(len(told), len(again)))
+    begin = same - BESIDE if max(len(told), len(again)) > LONGEST and same > BESIDE else 0
+    return _cut(told, begin), _cut(again, begin)
+
+
+def _text(value: Any) -> str:
     if value is None:
         return "none"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, begin: int) -> str:
+    left = text[begin:]
+    return ("…" if begin else "") + (left if len(left) <= LONGEST else f"{left[: LONGEST - 1]}…")

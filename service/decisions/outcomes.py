@@ -110,7 +110,7 @@ def tabulate(outcomes: Iterable[Outcome]) -> Table:
     table = Table()
     table.add_column("placement", no_wrap=True)
     for heading in ("decisions", "other winner", "customers", "value before", "value after", "change"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=" " not in heading)
     for outcome in outcomes:
         before, after = outcome.before / outcome.decisions, outcome.after / outcome.decisions
         table.add_row(

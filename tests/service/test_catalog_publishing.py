@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from features.documents import DocumentError
 from features.events.schema import CatalogPublished, decode
 from features.home import Home
-from service.catalog import reading, versions
+from service.catalog import differences, plan, reading, versions
 from tests.service import shop
 from tests.service.running import wait_until
 
@@ -224,6 +225,22 @@ def test_the_command_line_checks_publishes_and_goes_back(home: Home, tmp_path: P
     assert "first" in listed
     assert "ben" in listed
     assert json.loads(run(home, "schema").stdout)["properties"]["candidates"]
+
+
+def test_a_plan_shows_where_long_values_begin_to_differ() -> None:
+    rule = "features.customer__product_viewed__count_1d >= 3.0 && traits.plan == "
+    document = copy.deepcopy(shop.CATALOG)
+    document["candidates"][1]["rule"] = f"{rule}'gold'"
+    document["placements"][1]["candidates"] = shop.OFFERS
+    before, _ = reading.parse("c", yaml.safe_dump(document))
+    document["candidates"][1]["rule"] = f"{rule}'silver'"
+    document["placements"][1]["candidates"] = shop.OFFERS[:-1]
+    after, _ = reading.parse("c", yaml.safe_dump(document))
+    console = Console(record=True, width=300)
+    console.print(plan.render("1", "2", differences.compare(before, after), [], ""))
+    told = console.export_text()
+    assert "~ candidate o-1: rule … && traits.plan == 'gold' -> … && traits.plan == 'silver'" in told
+    assert '~ placement grid: candidates …"o-8", "o-9", "o-10", "o-11"] -> …"o-8", "o-9", "o-10"]' in told
 
 
 def test_a_plan_tells_whose_winners_change_and_what_that_is_worth(service: Service, tmp_path: Path) -> None:
