@@ -318,6 +318,12 @@ def test_a_folder_is_one_catalog_and_errors_name_its_files(tmp_path: Path) -> No
         reading.read(tmp_path)
 
 
+@pytest.mark.parametrize("zone", ["Europe", "a" * 300, "../etc", "/etc/passwd", "Mars/Olympus", "", '"\\0"'])
+def test_a_time_zone_that_is_none_is_refused_whatever_the_system_says_to_it(zone: str) -> None:
+    [problem] = problems(f"{HEAD}candidates: [{{id: a}}]\ntime_zone: {zone or repr(zone)}\n")
+    assert "time_zone: a time zone like Europe/Berlin is expected" in problem
+
+
 def test_an_empty_folder_is_no_catalog(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="there is no"):
         sources.open_document(tmp_path)
