@@ -146,7 +146,7 @@ class Candidates(Part):
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # the last: a folder of zones, as Europe is
         raise ValueError("a time zone like Europe/Berlin is expected") from error
     return name
 

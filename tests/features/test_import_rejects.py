@@ -129,7 +129,8 @@ def test_an_expression_reads_nothing_but_the_files(home: Home, tmp_path: Path, e
     assert archived(home) == []
 
 
-def test_a_broken_mapping_is_refused_with_every_error_at_its_place(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zone", ["Mars", "Europe"])
+def test_a_broken_mapping_is_refused_with_every_error_at_its_place(home: Home, tmp_path: Path, zone: str) -> None:
     mapping = """\
 colums: {}
 columns:
@@ -144,7 +145,7 @@ delimiter: "||"
 candidates: {id: item, currency: euro}
 """
     with pytest.raises(DocumentError) as refused:
-        run(home, mapping, write(tmp_path / "a.csv", views("a")))
+        run(home, mapping.replace("Mars", zone), write(tmp_path / "a.csv", views("a")))
     places = {
         re.sub(r"^.*mapping\.yaml:(\d+):\d+: ([^:]*).*$", r"\1 \2", problem) for problem in refused.value.problems
     }
