@@ -12,7 +12,7 @@ from features.ids import digest
 from service.catalog.contents import Contents, compile_contents
 from service.catalog.coverage import Limit, cover
 from service.catalog.experiments import HELD, HOLDOUT, OPEN, Variant
-from service.catalog.expressions import Formula, compile_formula
+from service.catalog.expressions import Formula, compile_formula, unite
 from service.catalog.windows import columns
 from service.experiments.assignment import Table, tabulate
 from service.experiments.flags.evaluation import Split, Switch, compile_flags, version_flags
@@ -73,10 +73,13 @@ class Compiled(msgspec.Struct, frozen=True):
     """Each distinct rule once."""
     rule_features: tuple[str, ...]
     """Those that any of them reads."""
+    rule_parts: dict[str, frozenset[str] | None]
+    """Of traits and context."""
     rule_of: Ints
     """Position in `rules`; -1 without one."""
     worths: tuple[Formula, ...]
     """Each distinct expression of a value."""
+    worth_parts: dict[str, frozenset[str] | None]
     worth_of: Ints
     """Position in `worths`; -1 where the value is a number."""
     permitted: dict[str, Bools]
@@ -128,9 +131,11 @@ def compile_catalog(catalog: Catalog, version: str) -> Compiled:
         declined_seconds=_seconds(candidate.not_if_declined_within for candidate in candidates),
         stock=np.array([-1 if c.stock is None else c.stock for c in candidates], np.int64),
         rules=rules,
+        rule_parts=unite(rules),
         rule_features=tuple(sorted({name for rule in rules for name in rule.features})),
         rule_of=rule_of,
         worths=formulas,
+        worth_parts=unite(formulas),
         worth_of=worth_of,
         permitted={placement.id: _permitted(candidates, placement) for placement in catalog.placements},
         limits=cover(catalog),

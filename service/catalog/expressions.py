@@ -16,7 +16,7 @@ import msgspec
 from service.catalog.vocabulary import CANDIDATE, FUNCTIONS, VARIABLES, field_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from service.catalog.vocabulary import Use
 
@@ -25,8 +25,12 @@ TOKENS = re.compile(
     r"|(?P<name>[A-Za-z_]\w*)|(?P<sign>[^\s\w])",
     re.DOTALL,
 )
+PLAIN = re.compile(r"'[^'\\\\]*'|\"[^\"\\\\]*\"")
+"""A text without anything that stands for something else."""
 MOST_LOOPS = 2
 """In one expression: each may stand in the other."""
+OPEN = frozenset(("traits", "context"))
+"""Variables with whatever fields a request gives them."""
 MACROS = frozenset(("all", "exists", "exists_one", "filter", "map"))
 EXAMPLES = (0.0, 1.0, 1e9)
 """Of every feature at once, so that both sides of a comparison are tried."""
@@ -45,6 +49,8 @@ class Formula(msgspec.Struct, frozen=True):
     """What it names, of VARIABLES: a context needs no others."""
     features: tuple[str, ...]
     """Names of the features that it reads."""
+    parts: dict[str, frozenset[str] | None] = {}
+    """Of `traits` and `context`, the fields that it names; None where it may read any."""
 
     def evaluate(self, context: Mapping[str, Any]) -> Any:
         """Raises what the library does: KeyError for what is not there, TypeError for operands that do not fit."""
@@ -82,7 +88,8 @@ def compile_formula(text: str, use: Use) -> Formula:
             features.append(field)
     if problems:
         raise ExpressionError("; ".join(dict.fromkeys(problems)))
-    formula = Formula(text, program, named, tuple(sorted(set(features))))
+    parts = {name: _parts(tokens, name) for name in sorted(named & OPEN)}
+    formula = Formula(text, program, named, tuple(sorted(set(features))), parts)
     _try(formula, use)
     return formula
 
@@ -100,6 +107,31 @@ def _fields(tokens: list[tuple[str, str]]) -> Iterator[tuple[str, str | None]]:
             yield text, field[1:-1]
         else:
             yield text, None
+
+
+def _parts(tokens: list[tuple[str, str]], variable: str) -> frozenset[str] | None:
+    """The fields of a variable that are named; None if it also stands without one."""
+    found: set[str] = set()
+    for at, (kind, text) in enumerate(tokens):
+        if kind != "name" or text != variable or (at and tokens[at - 1][1] == "."):
+            continue
+        (_, sign), (named, field), (_, end) = [*tokens[at + 1 : at + 4], *[("", "")] * 3][:3]
+        if sign == "." and named == "name" and end != "(":
+            found.add(field)
+        elif sign == "[" and named == "text" and end == "]" and PLAIN.fullmatch(field):
+            found.add(field[1:-1])
+        else:
+            return None
+    return frozenset(found)
+
+
+def unite(formulas: Iterable[Formula]) -> dict[str, frozenset[str] | None]:
+    """The parts of all together."""
+    united: dict[str, frozenset[str] | None] = {}
+    for name, fields in (part for formula in formulas for part in formula.parts.items()):
+        before = united.get(name, frozenset())
+        united[name] = None if fields is None or before is None else before | fields
+    return united
 
 
 def _bound(tokens: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

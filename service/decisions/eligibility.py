@@ -53,7 +53,9 @@ class Page:
         """What rules, or values, read."""
         found = self._scenes.get(use)
         if found is None:
-            found = self._scenes[use] = Scene(question, DIFFERING[use])
+            compiled = question.frame.compiled
+            parts = compiled.rule_parts if use == "rule" else compiled.worth_parts
+            found = self._scenes[use] = Scene(question, DIFFERING[use], parts)
         return found
 
     def note_failure(self, use: str) -> None:

@@ -28,9 +28,12 @@ TRAITS, SEGMENTS, LOCALE = "traits", "segments", "locale"
 class Scene:
     """What expressions of one decision read, told to CEL once: telling it fifty values takes as long as 200 rules."""
 
-    def __init__(self, question: Question, differing: frozenset[str]) -> None:
-        """`differing` are the variables that are told anew for each expression."""
-        self._question, self._differing = question, differing
+    def __init__(
+        self, question: Question, differing: frozenset[str], parts: Mapping[str, frozenset[str] | None]
+    ) -> None:
+        """`differing` are the variables that are told anew for each expression; of others only `parts` are told, where
+        they are known."""
+        self._question, self._differing, self._parts = question, differing, parts
         self._context, self._told = cel.Context(), set[str]()
 
     def evaluate(
@@ -41,7 +44,11 @@ class Scene:
             if name not in self._told:
                 if name not in self._differing:
                     self._told.add(name)  # also if CEL cannot take it: then it is missing to all
-                self._context.add_variable(name, _value(self._question, pool, features, names, name, at))
+                value = _value(self._question, pool, features, names, name, at)
+                parts = self._parts.get(name)
+                if parts is not None:
+                    value = {field: value[field] for field in parts if field in value}
+                self._context.add_variable(name, value)
         return formula.program.execute(self._context)
 
 

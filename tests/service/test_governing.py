@@ -19,6 +19,7 @@ from features.ids import digest
 from features.store import Packed
 from models.bundle import Bundle, load, save
 from service import metrics
+from service.catalog.expressions import compile_formula
 from service.decisions.attention import FIELDS
 from service.decisions.choose import choose
 from service.decisions.explain import explain
@@ -165,11 +166,38 @@ def test_what_rules_and_values_read_is_told_to_them_once_however_many_they_are(b
 
 
 def test_what_cel_cannot_take_fails_those_who_read_it_and_nobody_else(bundle: Bundle) -> None:
-    rules = ("traits.plan == 'gold'", "context.device == 'mobile'", "traits.plan != ''")
-    catalog = governed({at: {"rule": rule} for at, rule in enumerate(rules, 1)}, calm=ALL)
-    _, chosen = decide(catalog, bundle, traits={"plan": "gold", "half": "\ud800"}, context={"device": "mobile"})
-    assert chosen.slates[0].rejected == {"rule_error": ["o-1", "o-3"]}
-    assert chosen.failures == {"rule": 2}
+    rules = ("traits.plan == 'gold'", "context.device == 'mobile'", "traits.half == 'x'")
+    for many, failing in ((3, ["o-1", "o-3"]), (2, [])):  # what no rule names is not told
+        catalog = governed({at: {"rule": rule} for at, rule in enumerate(rules[:many], 1)}, calm=ALL)
+        _, chosen = decide(catalog, bundle, traits={"plan": "gold", "half": "\ud800"}, context={"device": "mobile"})
+        assert chosen.slates[0].rejected == ({"rule_error": failing} if failing else {})
+        assert chosen.failures == ({"rule": len(failing)} if failing else {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ("traits.plan == 'gold' && has(traits.age)", {"age", "plan"}),
+        ("traits['a b'] == 1", {"a b"}),
+        ("traits.plan.startsWith('g')", {"plan"}),
+        ("['gold'].exists(one, one == traits.plan)", {"plan"}),
+        ("context.traits.plan == 'gold' || traits . age == 30 // traits", {"age"}),
+        ("traits['a\\'b'] == 2", None),
+        ("size(traits) == 5", None),
+        ("traits.size() == 5", None),
+        ("'plan' in traits", None),
+        ("traits[context.device] == 3", None),
+    ],
+)
+def test_only_the_fields_that_rules_name_are_told_and_all_where_that_is_not_known(
+    bundle: Bundle, rule: str, named: set[str] | None
+) -> None:
+    assert compile_formula(rule, "rule").parts["traits"] == named
+    traits = {"plan": "gold", "age": 30, "a b": 1, "a'b": 2, "mobile": 3}
+    _, chosen = decide(
+        governed({1: {"rule": rule}}, calm=ALL), bundle, traits=traits, context={"device": "mobile", "traits": {}}
+    )
+    assert chosen.slates[0].rejected == {}
 
 
 def test_only_answered_decisions_count_what_could_not_be_evaluated(bundle: Bundle) -> None:
