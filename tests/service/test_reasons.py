@@ -260,7 +260,8 @@ def test_the_smallest_change_holds_where_the_model_sees_the_value(
         assert runner.id in shown(asked(**{runner.id: change.needed * (1 + 1e-9)}))
         for share in shares:
             less = change.now + share * (change.needed - change.now)
-            assert runner.id not in shown(asked(**{runner.id: less}))
+            if less < change.needed * (1 - 1e-9):  # nearer than that, products round to the same
+                assert runner.id not in shown(asked(**{runner.id: less}))
 
 
 @pytest.fixture(scope="module")
