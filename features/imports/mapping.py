@@ -127,7 +127,7 @@ class Group(Part):
 class Placement(Part):
     id: Id
     limit: Annotated[int, Field(ge=1, le=100)] = 1
-    shortlist: Annotated[int, Field(ge=1, le=1000)] = 200
+    shortlist: Annotated[int, Field(ge=1, le=1000)] = 1000
 
 
 class Candidates(Part):

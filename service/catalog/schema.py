@@ -105,7 +105,7 @@ class Placement(Part):
     """Candidates that are never shown here, not even when the request names them."""
     pinned: tuple[Id, ...] = ()
     """Candidates that come first, in this order, if they may be shown."""
-    shortlist: Annotated[int, Field(ge=1, le=1000)] = 200
+    shortlist: Annotated[int, Field(ge=1, le=1000)] = 1000
     """At most so many compete: the most popular of them."""
     strategy: Strategy = "value"
     """The order: propensity x value x weight; propensity alone; or the order of the document."""

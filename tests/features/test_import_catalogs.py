@@ -40,7 +40,7 @@ def test_items_become_candidates_with_their_latest_known_values(home: Home, tmp_
     assert document(home) == {
         "currency": "EUR",
         "time_zone": "UTC",
-        "placements": [{"id": "home-grid", "limit": 4, "default": "a", "shortlist": 200}],
+        "placements": [{"id": "home-grid", "limit": 4, "default": "a", "shortlist": 1000}],
         "candidates": [
             {"id": "a", "kind": "offer", "title": "A", "price": 3.0},
             {"id": "b", "kind": "offer", "title": "B", "price": 1e-7},

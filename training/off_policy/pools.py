@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from features.events.schema import Decision, Slot
     from features.home import Home
 
-EXPLORATION, SHORTLIST, VALUE, WEIGHT = 0.05, 200, 1.0, 1.0
+EXPLORATION, SHORTLIST, VALUE, WEIGHT = 0.05, 1000, 1.0, 1.0
 """What the catalog's document leaves out because it is the default."""
 TOLERANCE = 1e-9
 VARYING = ("candidates", "weights", "strategy", "value_from")
