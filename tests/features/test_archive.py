@@ -273,7 +273,7 @@ def test_merged_rows_are_in_groups_that_are_read_well(tmp_path: Path) -> None:
 
 def test_of_a_large_file_only_what_is_of_the_time_is_opened(location: Location) -> None:
     size = 2 * GROUP_ROWS + 10
-    rows = [{"arrival": START + at, "partition": 0, "type": "page", "message_id": f"m-{at}"} for at in range(size)]
+    rows = [{"arrival": START + row, "partition": 0, "type": "page", "message_id": f"m-{row}"} for row in range(size)]
     archive.write(location, "0", pa.Table.from_pylist(rows, schema=archive.SCHEMA))
     [file] = archive.files(location)
     times = [(None, None), (None, START - 1), (START + size, None), (START + 5, START + 5)]
