@@ -10,7 +10,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -22,10 +21,12 @@ from features import tether
 from features.connection import connect
 from features.leases import Lease
 from models.bundle import CHAMPION, BundleError, read_aliases
+from service import roles
 from service.metrics import DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from contextlib import AbstractContextManager
 
     from features.home import Home
     from features.settings import Settings
@@ -53,20 +54,11 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no result; it is told when that changes."""
 
 
-@contextlib.contextmanager
-def beside(settings: Settings, redis_url: str) -> Iterator[None]:
+def beside(settings: Settings, redis_url: str) -> AbstractContextManager[None]:
     """Look at what is due, for the duration; a look under way at the end is given up."""
     if settings.health_seconds <= 0.0:
-        yield
-        return
-    over = threading.Event()
-    thread = threading.Thread(target=_look_until, args=(over, settings, redis_url), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(END_SECONDS)
+        return contextlib.nullcontext()
+    return roles.beside(_look_until, settings, redis_url, patience=END_SECONDS)
 
 
 def _look_until(over: threading.Event, settings: Settings, redis_url: str) -> None:

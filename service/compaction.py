@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -15,9 +13,11 @@ from redis import RedisError
 from features import archive
 from features.connection import connect
 from features.leases import Lease
+from service import roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from contextlib import AbstractContextManager
 
     from features.settings import Settings
 
@@ -29,17 +29,9 @@ PATIENCE_SECONDS = 10.0
 """For the merge of one group of files at the end; what it has begun by then is left for the next."""
 
 
-@contextlib.contextmanager
-def beside(settings: Settings, redis_url: str) -> Iterator[None]:
+def beside(settings: Settings, redis_url: str) -> AbstractContextManager[None]:
     """Merge what is due every minute, for the duration."""
-    over = threading.Event()
-    thread = threading.Thread(target=_merge_until, args=(over, settings, redis_url), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(PATIENCE_SECONDS)
+    return roles.beside(_merge_until, settings, redis_url, patience=PATIENCE_SECONDS)
 
 
 def _merge_until(over: threading.Event, settings: Settings, redis_url: str) -> None:

@@ -140,9 +140,9 @@ class _Opened(msgspec.Struct, frozen=True):
 
 
 def _open(touches: Touches, names: Names) -> _Opened:
-    decision, placement, candidate = touches.decision, touches.placement, touches.candidate
+    decision, placement, candidate, customer, time = touches.columns
     key = (decision * max(len(names.placements), 1) + placement) * max(len(names.candidates), 1) + candidate
-    return _Opened(key, decision, placement, candidate, touches.customer, touches.time)
+    return _Opened(key, decision, placement, candidate, customer, time)
 
 
 class _Sold(msgspec.Struct, frozen=True):

@@ -31,43 +31,19 @@ class Names(msgspec.Struct):
 
 
 class Touches:
-    """Exposures, or clicks, in the order in which they were told: each column (t,)."""
+    """Exposures, or clicks, in the order in which they were told."""
 
     def __init__(self) -> None:
-        self._decision, self._placement, self._candidate = array("q"), array("q"), array("q")
-        self._customer, self._time = array("q"), array("q")
+        self._rows = array("q")
 
     def add(self, decision: int, placement: int, candidate: int, customer: int, time: int) -> None:
-        """Numbers of names, and microseconds."""
-        self._decision.append(decision)
-        self._placement.append(placement)
-        self._candidate.append(candidate)
-        self._customer.append(customer)
-        self._time.append(time)
-
-    def __len__(self) -> int:
-        return len(self._time)
+        """Numbers of names, the customer's of who they turned out to be, and microseconds."""
+        self._rows.extend((decision, placement, candidate, customer, time))
 
     @property
-    def decision(self) -> Ints:
-        return np.array(self._decision, np.int64)
-
-    @property
-    def placement(self) -> Ints:
-        return np.array(self._placement, np.int64)
-
-    @property
-    def candidate(self) -> Ints:
-        return np.array(self._candidate, np.int64)
-
-    @property
-    def customer(self) -> Ints:
-        """Who they turned out to be."""
-        return np.array(self._customer, np.int64)
-
-    @property
-    def time(self) -> Ints:
-        return np.array(self._time, np.int64)
+    def columns(self) -> Ints:
+        """(5, t): what was added, in that order."""
+        return np.array(self._rows, np.int64).reshape(-1, 5).T
 
 
 class Order(msgspec.Struct, frozen=True):

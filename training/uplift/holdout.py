@@ -76,9 +76,10 @@ def read(
 def enrol(home: Home, experiment: str, variants: tuple[str, str]) -> dict[str, Enrolled]:
     """Customer -> their first exposure."""
     behaviour = read_behaviour(home)
-    names, exposures = list(behaviour.names.decisions), behaviour.exposures
+    names = list(behaviour.names.decisions)
+    decision, *_, when = behaviour.exposures.columns
     seen: dict[str, int] = {}
-    for number, time in zip(exposures.decision.tolist(), exposures.time.tolist(), strict=True):
+    for number, time in zip(decision.tolist(), when.tolist(), strict=True):
         seen[names[number]] = min(time, seen.get(names[number], time))
     first: dict[str, Enrolled] = {}
     mixed: set[str] = set()

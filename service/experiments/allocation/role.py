@@ -8,7 +8,6 @@ import contextlib
 import logging
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -20,13 +19,15 @@ from features import tether
 from features.connection import connect
 from features.documents import DocumentError
 from features.leases import Lease
+from service import roles
 from service.catalog import versions
 from service.catalog.windows import moment
 from service.experiments.allocation.times import noted
 from service.files import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from contextlib import AbstractContextManager
 
     from features.home import Home
     from features.settings import Settings
@@ -47,17 +48,9 @@ PATIENCE_SECONDS = 60.0
 END_SECONDS = 5.0
 
 
-@contextlib.contextmanager
-def beside(settings: Settings, redis_url: str) -> Iterator[None]:
+def beside(settings: Settings, redis_url: str) -> AbstractContextManager[None]:
     """Move what is due, for the duration; what is under way at the end is given up, and made anew by the next."""
-    over = threading.Event()
-    thread = threading.Thread(target=_move_until, args=(over, settings, redis_url), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(END_SECONDS)
+    return roles.beside(_move_until, settings, redis_url, patience=END_SECONDS)
 
 
 def _move_until(over: threading.Event, settings: Settings, redis_url: str) -> None:
