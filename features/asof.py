@@ -17,6 +17,8 @@ import pyarrow as pa
 from pyarrow import compute, dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -100,18 +102,34 @@ def read(source: Source, rows: NDArray[np.int64]) -> list[pa.ChunkedArray]:
     wanted[rows[matched]] = True
     places = pa.array((np.cumsum(wanted) - 1)[rows], mask=~matched)
     chunks = [places.slice(first, TAKE_ROWS) for first in range(0, len(places), TAKE_ROWS)]
+    parts = list(_holding(source.data, wanted))
     columns = []
     for column in source.features.values():  # one at a time: each reuses the memory of the one before
-        kept, start = [], 0
-        for batch in source.data.to_batches(
-            columns=[column], batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
-        ):
-            kept.append(batch.column(0).filter(pa.array(wanted[start : start + len(batch)])))
-            start += len(batch)
+        kept = []
+        for part, places_in_it in parts:
+            start = 0
+            for batch in part.to_batches(columns=[column], batch_size=BATCH_ROWS, batch_readahead=2):
+                kept.append(batch.column(0).filter(pa.array(places_in_it[start : start + len(batch)])))
+                start += len(batch)
         values = pa.concat_arrays(kept)
         kept.clear()
         columns.append(pa.chunked_array([values.take(chunk) for chunk in chunks]))
     return columns
+
+
+def _holding(
+    data: dataset.Dataset, wanted: NDArray[np.bool_]
+) -> Iterator[tuple[dataset.ParquetFileFragment, NDArray[np.bool_]]]:
+    """The groups of rows of which any is wanted, and which: labels of neighbouring times want few groups of a long
+    history.
+    """
+    start = 0
+    for fragment in data.get_fragments():
+        for part in fragment.split_by_row_group():
+            behind = start + part.row_groups[0].num_rows  # its own count is that of the file
+            if wanted[start:behind].any():
+                yield part, wanted[start:behind]
+            start = behind
 
 
 def encode(rows: pa.ChunkedArray, labels: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

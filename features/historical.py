@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS_A_FILE = 50_000
+ROWS_A_GROUP = 8_192
+"""A join reads whole groups, of those in which it has found something."""
 LISTS_A_FILE = 4_000_000
 """Floats of packed states kept in memory before a file is written."""
 STAMP = pa.timestamp("us", tz="UTC")
@@ -89,7 +91,7 @@ class Table:
             }
         )
         path = self._folder / f"{self._prefix}{self._files:06d}.parquet"
-        pq.write_table(table, path, compression="zstd", coerce_timestamps="us")
+        pq.write_table(table, path, row_group_size=ROWS_A_GROUP, compression="zstd", coerce_timestamps="us")
         self._files += 1
         self._clear()
 

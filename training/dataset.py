@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from training.labels import Floats, Ints, Packed, Queries
 
 ROWS_A_JOIN = 400_000
+MOST_JOINS = 8
+"""Each looks through the keys and times of all history: more rows are joined at a time where there are many."""
 ROWS_A_CHUNK = 1 << 16
 LAST_VIEWED = "customer__product_viewed_candidate__last"
 ATTRIBUTES = ("kind", "category", "price", "value")
@@ -76,7 +78,8 @@ class Source:
     def read(self, queries: Queries) -> Iterator[Chunk]:
         """Chunks of all rows, in order. Raises TrainingError for a query with too many candidates."""
         starts = queries.row_starts
-        for first, behind in _spans(starts, self._rows_a_join, len(queries)):
+        most = max(self._rows_a_join, -(-len(queries.owner) // MOST_JOINS))
+        for first, behind in _spans(starts, most, len(queries)):
             joined = self._join(queries, first, behind, starts)
             for low, high in _spans(starts[first : behind + 1], self._rows_a_chunk, MOST_OWNERS):
                 rows = slice(int(starts[first + low]), int(starts[first + high]))

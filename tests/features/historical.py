@@ -99,6 +99,10 @@ def build(root: Path) -> World:
     return World(root, ours, store(root, "duckdb"))
 
 
+GROUP = 3
+"""Rows of a group: joins leave out groups of which no row is wanted."""
+
+
 def write(path: Path, rows: Sequence[Row], split: int = 0) -> None:
     """Rows into two files; times become microseconds after EPOCH."""
     for file in path.glob("*.parquet"):
@@ -108,7 +112,7 @@ def write(path: Path, rows: Sequence[Row], split: int = 0) -> None:
         for row in rows
     ]
     for number, part in enumerate((shifted[:split], shifted[split:])):
-        parquet.write_table(pa.Table.from_pylist(part, SCHEMA), path / f"{number}.parquet")
+        parquet.write_table(pa.Table.from_pylist(part, SCHEMA), path / f"{number}.parquet", row_group_size=GROUP)
 
 
 def row(customer: str, time: int, value: float = 0.0, **others: Any) -> Row:
