@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from importlib.metadata import version
 
@@ -47,7 +49,8 @@ VERBS = {
 }
 """Verb: the function, and the line that `kairos --help` shows without importing it (the first of its docstring)."""
 
-INTERRUPTED = 130
+INTERRUPTED, CUT_OFF = 130, 141
+"""Exit codes as shells have them for programs that SIGINT or SIGPIPE ends."""
 
 
 def build(arguments: list[str]) -> App:
@@ -67,8 +70,14 @@ def main() -> None:
     """Run the verb. What the user can put right is one line and exit code 1; the rest is a bug, with its traceback."""
     try:
         build(sys.argv[1:])()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        if not _is_cut_off():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is for nobody
+        raise SystemExit(CUT_OFF) from None
     except ValueError as error:
         if (message := refusal.explain(error)) is None:
             raise
@@ -77,6 +86,13 @@ def main() -> None:
 
         Console(stderr=True, soft_wrap=True).print(Text(f"kairos: {message}", style="red"))
         raise SystemExit(1) from None
+
+
+def _is_cut_off() -> bool:
+    """Whether it is the reader of what is printed who has had enough, as `head` has."""
+    asking = select.poll()
+    asking.register(sys.stdout, 0)  # that nobody reads is told without being asked for
+    return any(said & (select.POLLERR | select.POLLHUP) for _, said in asking.poll(0))
 
 
 if __name__ == "__main__":

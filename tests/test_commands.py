@@ -41,6 +41,15 @@ def test_help_lists_every_verb_with_its_line() -> None:
         assert line in answer.stdout
 
 
+def test_who_has_read_enough_gets_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "kairos", "catalog", "schema"]
+    answer = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (answer.returncode, answer.stderr) == (kairos.CUT_OFF, "")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["serve", "--help"], ["worker", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (

@@ -157,7 +157,9 @@ def _weigh(settings: "Settings", after: "Catalog", version: str, hours: float, m
     from service.decisions import replaying
 
     since = time.time_ns() // 1000 - int(hours * HOUR)
-    logged = replaying.load_logged(settings.home, since, most) if most else []
+    if not most:
+        return [], "No logged decision was chosen again, as was asked for: the effect is not known."
+    logged = replaying.load_logged(settings.home, since, most)
     decisions = [one for one in logged if replaying.is_replayable(one)]
     if not decisions:
         return [], f"No decision was logged in the last {hours:g} hours, so the effect is not known."
