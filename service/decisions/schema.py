@@ -65,6 +65,7 @@ class AnsweredItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     value: float
     priority: float
     selection_probability: float | None
+    """Of the item at its rank, given those above it; null where a variant was forced, and in interleaved slates."""
     content: dict[str, Any]
     expires_at: str | None = None
     """The end of the customer's own window for this candidate, where it has one."""
