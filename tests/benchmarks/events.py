@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 250
 SENDERS = 4
-MOST_A_SECOND = 30_000
+MOST_A_SECOND = 80_000
 """So many events are prepared for each second of intake: an id that comes twice would not count."""
 LIVE_PER_SECOND, LIVE_BATCH = 1_000, 10
 BACKLOG = 100_000
