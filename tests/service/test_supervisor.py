@@ -58,6 +58,7 @@ def grow(home: Home, until: Until) -> Iterator[Callable[..., Tree]]:
 
     def start(*mode: str, ready: bool = True, command: Sequence[str | Path] = (SMALL_PARTS,)) -> Tree:
         output = home.root / f"output-{len(grown)}"
+        before = len(grown[-1].pids("worker")) if grown else 0
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, *command, home.root, *mode],
@@ -72,6 +73,8 @@ def grow(home: Home, until: Until) -> Iterator[Callable[..., Tree]]:
         if ready:
             until(lambda: process.poll() is not None or "Kairos is ready" in tree.said(), seconds=180)
             assert process.poll() is None, tree.said()
+            if command == (SMALL_PARTS,):  # the API is what is waited for; its worker may still be on its way
+                until(lambda: len(tree.pids("worker")) > before)
         return tree
 
     yield start
