@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import yaml
 
 from features import archive
-from features.events.occurrences import LONGEST_ID, identifier, look
+from features.events.occurrences import LONGEST_ID, identifier, key_of, look
 from features.events.schema import Track, decode
 from features.identity import MOST_HOPS, link_of
 from training.attribution import Window
@@ -94,11 +94,7 @@ def _read_key(payload: bytes) -> tuple[str, str, str]:
         plain = _promotion(payload).properties
     except msgspec.ValidationError:
         event = decode(payload)
-        said = event.properties if isinstance(event, Track) else {}
-        decision, placement, candidate = (
-            identifier(said.get(name)) for name in ("decision_id", "placement", "promotion_id")
-        )
-        return decision, placement, candidate
+        return key_of(event.properties if isinstance(event, Track) else {})
     return plain.decision_id, plain.placement, plain.promotion_id
 
 

@@ -54,12 +54,17 @@ def read_exposure(event: Event | Skimmed) -> Exposure | None:
     """The exposure that an event tells of; None for other events, and for those that name no decision."""
     if not isinstance(event, Track) or event.event != "Promotion Viewed":
         return None
-    decision, placement, candidate = (
-        identifier(event.properties.get(name)) for name in ("decision_id", "placement", "promotion_id")
+    key = key_of(event.properties)
+    return Exposure(event.customer, *key, event.time) if all(key) else None
+
+
+def key_of(properties: dict[str, Any]) -> tuple[str, str, str]:
+    """Decision, placement and candidate that a promotion event names; empty texts for what it does not name."""
+    return (
+        identifier(properties.get("decision_id")),
+        identifier(properties.get("placement")),
+        identifier(properties.get("promotion_id")),
     )
-    if not (decision and placement and candidate):
-        return None
-    return Exposure(event.customer, decision, placement, candidate, event.time)
 
 
 def number(value: Any) -> float:

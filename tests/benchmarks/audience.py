@@ -7,8 +7,6 @@ by an audience of nobody, and taken off.
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import resource
 import subprocess
 import sys
@@ -23,21 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.benchmarks import shop, workload
 
-EVENTS, BATCH = 5, 250
+EVENTS = 5
 BAR = 1000
-
-
-def fill(url: str, customers: int) -> None:
-    """Some views of each customer, until they are in the features. RuntimeError if they do not come there."""
-    draw = random.Random(workload.SEED)
-    token = ""
-    for start in range(0, customers * EVENTS, BATCH):
-        numbers = range(start, min(start + BATCH, customers * EVENTS))
-        batch = [shop.event(f"a-{number // EVENTS}", f"audience-{number}", draw) for number in numbers]
-        token = shop.send(f"{url}/v1/batch", {"batch": batch})["token"]
-    ask = json.loads(workload.decision("a-0")) | {"after": token, "deadline_ms": 10_000}
-    if not any(shop.send(f"{url}/v1/decisions", ask)["took_ms"] < 5_000 for _ in range(30)):
-        raise RuntimeError("the worker did not take up the customers' views")
 
 
 def choose(home: Path, placement: str, *options: str) -> tuple[float, float]:
@@ -56,7 +41,8 @@ def _processor_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--customers", type=int, default=10_000)
-    customers = parser.parse_args().customers
+    added = parser.parse_args().customers
+    customers = added + workload.CUSTOMERS  # the shop has some already
     table = Table(title=f"{customers:,} customers; bar {BAR:,} a second and core", title_justify="left")
     for name in ("audience", "customers a second", "a processor second"):
         table.add_column(name, justify="right")
@@ -64,7 +50,7 @@ def main() -> None:
         folder = Path(name)
         document = shop.catalog() | {"consent": {"marketing": True}}
         with shop.open_shop(folder, 1, lambda _: None, document) as (address, _):
-            fill(address.url, customers)
+            shop.fill(address.url, [f"a-{number}" for number in range(added)] * EVENTS, "audience")
             out = str(folder / "audience.parquet")
             nobody = choose(folder / "home", workload.PLACEMENT, "--out", out, "--where", "false", "--rehearse")
             for label, placement, options in (

@@ -157,15 +157,14 @@ def send(url: str, body: dict[str, Any]) -> dict[str, Any]:
         return found
 
 
-def fill(url: str) -> None:
-    """Every customer's past through the API, until it is in the features."""
+def fill(url: str, names: list[str], series: str = "past") -> None:
+    """An event of each of these customers, in turn, through the API, until they are in the features."""
     draw = random.Random(workload.SEED)
-    customers = [workload.customer(number) for number in range(workload.CUSTOMERS)] * EVENTS_PER_CUSTOMER
     token = ""
-    for start in range(0, len(customers), BATCH):
-        batch = [event(name, f"past-{start + n}", draw) for n, name in enumerate(customers[start : start + BATCH])]
+    for start in range(0, len(names), BATCH):
+        batch = [event(name, f"{series}-{start + n}", draw) for n, name in enumerate(names[start : start + BATCH])]
         token = send(f"{url}/v1/batch", {"batch": batch})["token"]
-    ask = json.loads(workload.decision(workload.customer(0))) | {"after": token, "deadline_ms": 10_000}
+    ask = json.loads(workload.decision(names[0])) | {"after": token, "deadline_ms": 10_000}
     for _ in range(20):
         if send(f"{url}/v1/decisions", ask)["took_ms"] < 5_000:
             return
@@ -191,5 +190,5 @@ def open_shop(
         if run is None:
             raise RuntimeError("kairos is ready and has no run file")
         say(f"kairos: {workload.CUSTOMERS * EVENTS_PER_CUSTOMER} events of {workload.CUSTOMERS} customers")
-        fill(run.api_url)
+        fill(run.api_url, [workload.customer(number) for number in range(workload.CUSTOMERS)] * EVENTS_PER_CUSTOMER)
         yield Address(url=run.api_url, process=process), run.redis_url
